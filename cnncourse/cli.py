@@ -28,6 +28,32 @@ def project_of(folder: Path | None) -> Project:
     return Project.find(folder)
 
 
+@app.command()
+def data(
+    fetch: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Download a data set (mnist) into the data root.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with 1 when a data set that is there is damaged.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the data sets on this machine, verified: where they are, what they are, their hashes.
+
+    The data root is the folder in CNNCOURSE_DATA, else a folder of your user cache.
+    """
+    import json
+
+    from cnncourse.data import inventory
+
+    for name in fetch or ():
+        inventory.fetch(name)
+    entries = inventory.survey()
+    typer.echo(json.dumps(inventory.as_json(entries), indent=2) if as_json else inventory.as_text(entries))
+    if check and any(entry.state == "damaged" for entry in entries):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Entry point: user errors are printed without a traceback."""
     try:
