@@ -28,6 +28,11 @@ def project_of(folder: Path | None) -> Project:
     return Project.find(folder)
 
 
+@app.callback()
+def _course() -> None:  # without it, typer takes an app with a single command for that command
+    pass
+
+
 @app.command()
 def data(
     fetch: Annotated[
@@ -51,6 +56,25 @@ def data(
     entries = inventory.survey()
     typer.echo(json.dumps(inventory.as_json(entries), indent=2) if as_json else inventory.as_text(entries))
     if check and any(entry.state == "damaged" for entry in entries):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    project: ProjectOption = None,
+) -> None:
+    """Print versions, devices, data, memory and disk, and what is missing.
+
+    Exits with 1 only when something is missing that the small profile needs.
+    """
+    import json
+
+    from cnncourse.pipeline.doctor import as_text, examine
+
+    report = examine(project)
+    typer.echo(json.dumps(report, indent=2) if as_json else as_text(report))
+    if not report["ok"]:
         raise typer.Exit(1)
 
 

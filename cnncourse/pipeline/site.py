@@ -107,7 +107,7 @@ def stage(project: Project, profile: str, folder: Path) -> None:
             _stage_notebook(project, profile, Path(page).name, folder / f"{page}.ipynb")
     held_up = folder / "book" / "what_held_up.md"
     if held_up.is_file():
-        held_up.write_text(_with_ledger(held_up.read_text(encoding="utf-8")), encoding="utf-8")
+        held_up.write_text(_with_ledger(held_up.read_text(encoding="utf-8"), project), encoding="utf-8")
 
 
 def table_of_contents(project: Project) -> list[str]:
@@ -188,7 +188,8 @@ def provenance_note(results: Results, published: Results | None = None) -> str:
 def _described(results: Results) -> str:
     run = results.provenance
     data = "; ".join(
-        f"{d.name}{ {'original': '', 'copy': ' (a copy)', 'embedded': ' (embedded stand-in)'}[d.kind]}" for d in run.data
+        f"{d.name}{ {'original': '', 'copy': ' (a copy)', 'embedded': ' (embedded stand-in)'}[d.kind] }"
+        for d in run.data
     )
     seeds = ", ".join(map(str, run.seeds))
     return (
@@ -233,14 +234,14 @@ def _insert_below_title(notebook: NotebookNode, text: str, name: str) -> None:
     title.source = f"{title.source[: match.end()]}\n\n{text}\n{title.source[match.end() :]}"
 
 
-def _with_ledger(page: str) -> str:
+def _with_ledger(page: str, project: Project) -> str:
     from cnncourse import claims
 
     if LEDGER_MARKER not in page:
         raise CourseError(
             "book/what_held_up.md has lost the marker for the ledger.", f"Put this line into it: {LEDGER_MARKER}"
         )
-    return page.replace(LEDGER_MARKER, claims.page())
+    return page.replace(LEDGER_MARKER, claims.page(project))
 
 
 def _jupyter_book(staged: Path, work: Path, log: Path) -> Path:
