@@ -1,0 +1,254 @@
+"""Claims and verdicts for readers: the table in a notebook, and the ledger's page of the site."""
+
+from __future__ import annotations
+
+import difflib
+import html
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnncourse.claims.evidence import Evidence, Missing
+from cnncourse.claims.ledger import Claim, Report, files, load
+from cnncourse.claims.verdicts import NOT_WRITTEN, VERDICTS, Verdict, best_verdict, published, verdict
+from cnncourse.errors import CourseError
+from cnncourse.project import Project
+from cnncourse.results import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WIDTH = 100  # columns of the plain text
+
+
+class ClaimTable:
+    """Claims with the reported value, the measured value and the verdict; JupyterLab shows it as an HTML table."""
+
+    def __init__(self, verdicts: Sequence[Verdict]):
+        self.verdicts = list(verdicts)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per claim: id, claim, reported, measured, origin, verdict, reason."""
+        import pandas as pd
+
+        return pd.DataFrame([row(v) for v in self.verdicts], columns=list(_COLUMNS))
+
+    def __repr__(self) -> str:
+        return "\n\n".join(map(_plain, self.verdicts)) or "No claims."
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th scope='col'>{name}</th>" for name in ("Claim", "Reported", "Measured", "Verdict"))
+        body = "".join(map(_html_row, self.verdicts))
+        return f"<table class='cnncourse-claims'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+_COLUMNS = ("id", "report", "where", "notebook", "claim", "reported", "measured", "origin", "verdict", "reason")
+
+
+def row(v: Verdict) -> dict[str, str]:
+    """A verdict as plain texts, by column name."""
+    return {
+        "id": v.claim.id,
+        "report": v.claim.id.split("-")[0],
+        "where": v.claim.where,
+        "notebook": v.claim.notebook,
+        "claim": v.claim.claim,
+        "reported": v.reported,
+        "measured": v.measured,
+        "origin": v.origin,
+        "verdict": v.verdict,
+        "reason": v.reason,
+    }
+
+
+def inputs(results_profile: str, notebook: str) -> list[Path]:
+    """The committed files that :func:`table` reads in a run of this profile: the ledger, other profiles' results.
+
+    A page never reads the committed results of its own profile, which are made from the page.
+    """
+    return [*files(), *published(notebook, without=("smoke", results_profile))]
+
+
+def table(results: Results, ids: Iterable[str] | None = None) -> ClaimTable:
+    """The claims of the running notebook, judged by this run where it can judge, else by the best committed one.
+
+    A value that training produced is not portable in its digits. In the smoke profile, whose outputs are committed,
+    such values are therefore taken from the committed laptop or full results alone.
+
+    Parameters
+    ----------
+    results : Results
+        What the run has recorded so far.
+    ids : iterable of str, optional
+        Claims to show, in this order (default: all claims of the notebook, in the ledger's order).
+
+    Returns
+    -------
+    ClaimTable
+
+    Raises
+    ------
+    CourseError
+        For an id that is not among the notebook's claims.
+    """
+    claims = {c.id: c for report in load() for c in report.claims if c.notebook == results.notebook}
+    for wanted in ids or ():
+        if wanted not in claims:
+            close = difflib.get_close_matches(wanted, claims, n=3)
+            hint = f"Did you mean {' or '.join(close)}?" if close else "cnncourse claims lists the ids."
+            raise CourseError(f"{results.notebook} has no claim {wanted!r}.", hint)
+    others = [Results.load(p) for p in published(results.notebook, without=("smoke", results.profile))]
+    return ClaimTable([_in_notebook(claims[i], results, others) for i in (ids or claims)])
+
+
+def judge_all(reports: Iterable[Report], project: Project | None = None) -> list[Verdict]:
+    """The verdict of every claim by the best committed profile that decides it, in the ledger's order.
+
+    Parameters
+    ----------
+    reports : iterable of Report
+        The ledger.
+    project : Project, optional
+        Checkout to judge (default: the package's own committed results, which also tell what notebooks there are).
+    """
+    verdicts, candidates = [], {}
+    for claim in (claim for report in reports for claim in report.claims):
+        if claim.notebook not in candidates:
+            paths = published(claim.notebook, project and project.results)
+            candidates[claim.notebook] = [Results.load(path) for path in paths]
+        if not candidates[claim.notebook] and not is_written(claim.notebook, project):
+            verdicts.append(Verdict(claim, "open", NOT_WRITTEN))
+        else:
+            verdicts.append(best_verdict(claim, candidates[claim.notebook]))
+    return verdicts
+
+
+def is_written(notebook: str, project: Project | None = None) -> bool:
+    """Whether the checkout has the notebook; an installed package only knows notebooks by their results."""
+    folder = project.notebooks if project else Path(__file__).resolve().parents[2] / "notebooks"
+    return (folder / f"{notebook}.ipynb").is_file()
+
+
+def totals(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Number of claims with each verdict, in the order reproduced, corrected, not reproduced, open."""
+    return {word: sum(v.verdict == word for v in verdicts) for word in VERDICTS}
+
+
+def page(project: Project | None = None) -> str:
+    """Markdown of the ledger: totals by report, then every claim with what was reported and what was measured.
+
+    Parameters
+    ----------
+    project : Project, optional
+        Checkout whose ledger and committed results are shown (default: those of the package).
+    """
+    reports = load(project and project.ledger)
+    verdicts = judge_all(reports, project)
+    by_report = {r.report: [v for v in verdicts if v.claim.id.split("-")[0] == r.report] for r in reports}
+    lines = ["## Totals", "", f"| Report | {' | '.join(VERDICTS)} | all |", "| --- |" + " ---: |" * (len(VERDICTS) + 1)]
+    for title, members in [*((r.title, by_report[r.report]) for r in reports), ("**All**", verdicts)]:
+        cells = (*totals(members).values(), len(members))
+        lines.append(f"| {title} | {' | '.join(f'{cell:,}' for cell in cells)} |")
+    for report in reports:
+        lines += ["", f"## {report.title}", ""]
+        members = by_report[report.report]
+        for notebook in dict.fromkeys(v.claim.notebook for v in members):
+            lines += _group(notebook, [v for v in members if v.claim.notebook == notebook], _is_page(notebook, project))
+    return "\n".join(lines) + "\n"
+
+
+def _in_notebook(claim: Claim, results: Results, others: list[Results]) -> Verdict:
+    own = verdict(claim, results)
+    fragile = results.profile == "smoke" and _trained(claim, results)
+    if own.verdict != "open" and not fragile:
+        return own
+    best = best_verdict(claim, others) if others else None
+    if best and (best.verdict != "open" or best.measured):
+        return best
+    if not fragile:
+        return own
+    return Verdict(claim, own.verdict, own.reason, "", own.profile, own.data, own.seeds)
+
+
+def _trained(claim: Claim, results: Results) -> bool:
+    """Whether a value that the claim's rules read differs between machines, or is not there to tell."""
+    try:
+        return any(reading.kind == "trained" for reading in Evidence(results).whole(claim.references))
+    except Missing:
+        return True
+
+
+def _plain(v: Verdict) -> str:
+    facts = [
+        ("claim", v.claim.claim),
+        ("reported", v.reported),
+        ("measured", _measured(v)),
+        ("verdict", v.verdict + (f" ({v.reason})" if v.reason else "")),
+    ]
+    lines = [f"{v.claim.id} — {v.claim.where}"]
+    for name, text in facts:
+        lines += textwrap.wrap(text, _WIDTH, initial_indent=f"  {name:10}", subsequent_indent=" " * 12)
+    return "\n".join(lines)
+
+
+def _measured(v: Verdict) -> str:
+    if not v.measured:
+        return "nothing yet that decides"
+    # A value of this very run needs no date, which would change with every execution.
+    origin = ", ".join(part for part in (v.profile, v.data, f"n = {v.seeds}" if v.seeds else "") if part)
+    return f"{v.measured} [{origin}]"
+
+
+def _html_row(v: Verdict) -> str:
+    reason = f"<br><small>{html.escape(v.reason)}</small>" if v.reason else ""
+    cells = (
+        f"{html.escape(v.claim.claim)}<br><small><code>{v.claim.id}</code>, {html.escape(v.claim.where)}</small>",
+        html.escape(v.reported),
+        html.escape(_measured(v)),
+        f"<strong>{v.verdict}</strong>{reason}",
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _group(notebook: str, members: list[Verdict], linked: bool) -> list[str]:
+    """The claims that one notebook measures: folded, as a table."""
+    name = notebook.replace("_", " ")
+    if all(v.reason == NOT_WRITTEN for v in members):
+        summary = f"{name}: {len(members)} claims, {NOT_WRITTEN}"
+        head, rows = (
+            "| Claim | Reported |\n| --- | --- |",
+            [f"| {_claim_cell(v)} | {escape(v.reported)} |" for v in members],
+        )
+    else:
+        counts = ", ".join(f"{n} {word}" for word, n in totals(members).items() if n)
+        summary = f"{name}: {counts}"
+        head = "| Claim | Reported | Measured | Verdict |\n| --- | --- | --- | --- |"
+        rows = [
+            f"| {_claim_cell(v)} | {escape(v.reported)} | {escape(v.measured)}{_small(v.origin)} "
+            f"| **{v.verdict}**{_small(v.reason)} |"
+            for v in members
+        ]
+    link = [f"[Notebook {name}](../notebooks/{notebook}.ipynb)", ""] if linked else []
+    # The blank lines make Markdown of what stands inside the HTML.
+    return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *link, head, *rows, "", "</details>", ""]
+
+
+def _claim_cell(v: Verdict) -> str:
+    return f'<span id="{v.claim.id}"></span>{escape(v.claim.claim)}{_small(f"{v.claim.where} · {v.claim.id}")}'
+
+
+def _small(text: str) -> str:
+    return f" <br><small>{escape(text)}</small>" if text else ""
+
+
+def escape(text: str) -> str:
+    """Plain text as Markdown that shows it: no character keeps a meaning."""
+    return re.sub(r"([\\`*_{}\[\]<>#$|~&@])", r"\\\1", text).replace("\n", " ")
+
+
+def _is_page(notebook: str, project: Project | None) -> bool:
+    """Whether the site has a page for the notebook (a link to a page that is not there stops the build)."""
+    contents = (project.root if project else Path(__file__).resolve().parents[2]) / "_toc.yml"
+    return contents.is_file() and f"notebooks/{notebook}" in contents.read_text(encoding="utf-8")
