@@ -74,10 +74,7 @@ def _get(root: Path, missing: tuple[str, ...], download: bool) -> None:
         raise mnist_files.not_found(root, missing)
     if not download:
         raise mnist_files.not_found(root, missing, "Downloading was not allowed (download=False).")
-    try:
-        mnist_files.fetch(root)
-    except CourseError as error:
-        raise mnist_files.not_found(root, missing, error.what) from error
+    mnist_files.fetch(root)
 
 
 def _dataset(root: Path, found: mnist_files.Found) -> Dataset:

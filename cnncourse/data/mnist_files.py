@@ -93,7 +93,8 @@ def fetch(root: Path) -> None:
         When the download fails or the folder cannot be written.
     """
     intact = look(root).arrays
-    if len(intact) == len(FILES):
+    wanted = tuple(file.name for file in FILES if file.name not in intact)
+    if not wanted:
         return
     raw = raw_folder(root)
     try:
@@ -103,21 +104,16 @@ def fetch(root: Path) -> None:
 
             MNIST(scratch, download=True)
             for file in FILES:
-                if file.name not in intact:
+                if file.name in wanted:
                     arrived = raw_folder(Path(scratch)) / file.name
                     idx.read(arrived, file, FILES)
                     arrived.replace(raw / file.name)
     except (RuntimeError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError, EOFError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise CourseError(
-            f"MNIST could not be downloaded: {reason}",
-            f"Check the network and a proxy's settings, then try again; or copy the four files into {raw}.",
-        ) from error
+        raise not_found(root, wanted, f"The download failed: {reason}") from error
     except OSError as error:
-        raise CourseError(
-            f"MNIST could not be written to {raw}: {error.strerror or error}.",
-            f"Free 70 MB there and make the folder writable, or set {VARIABLE} to a folder that is.",
-        ) from error
+        problem = f"The download could not be written: {error.strerror or error}."
+        raise not_found(root, wanted, problem, "Free 70 MB there and make the folder writable, then") from error
 
 
 def damaged(problems: tuple[CourseError, ...]) -> CourseError:
@@ -131,7 +127,7 @@ def damaged(problems: tuple[CourseError, ...]) -> CourseError:
     )
 
 
-def not_found(root: Path, missing: tuple[str, ...], because: str = "") -> CourseError:
+def not_found(root: Path, missing: tuple[str, ...], because: str = "", first: str = "With a network") -> CourseError:
     """The error for files that are not there, with everything that can be done about it."""
     raw = raw_folder(root)
     state = "is incomplete" if len(missing) < len(FILES) else "was not found"
@@ -139,7 +135,7 @@ def not_found(root: Path, missing: tuple[str, ...], because: str = "") -> Course
         f"MNIST {state}: {raw}{_origin(root)} lacks {', '.join(missing)}.\n{because}".rstrip(),
         misplaced(root)
         or "Do one of these:\n"
-        "- With a network: cnncourse data --fetch mnist\n"
+        f"- {first}: cnncourse data --fetch mnist\n"
         f"- Put the missing files, also with .gz, into {raw}\n"
         f"- Set {VARIABLE} to a folder that has all four in MNIST/raw\n"
         "- Work with scikit-learn's digits instead: profile 'smoke', or mnist(profile, embedded=True)",
