@@ -1,7 +1,7 @@
 """Let plain Markdown link to a glossary term or a bibliography entry: `[epoch](../book/glossary.md#term-epoch)`.
 
-MyST resolves `page.md#anchor` against the headings of the page only. Notebooks use plain Markdown, because roles such as
-`{term}` are raw text in JupyterLab and Colab, so the ids of terms and citations are added to the headings' list.
+MyST resolves `page.md#anchor` against the headings of the page only. Notebooks use plain Markdown, because roles such
+as `{term}` are raw text in JupyterLab and Colab, so the ids of terms and citations are added to the headings' list.
 """
 
 from __future__ import annotations

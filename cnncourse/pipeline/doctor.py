@@ -58,7 +58,7 @@ def examine(folder: Path | None = None) -> dict[str, Any]:
         project = None
     report = {
         "course": {"version": _version("cnncourse"), "folder": str(project.root) if project else None},
-        "system": _system(problems),
+        "system": _system(),
         "packages": _packages(problems, in_checkout=project is not None),
         "devices": _devices(problems),
         "threads": _threads(),
@@ -109,11 +109,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _system(problems: list[Problem]) -> dict[str, Any]:
-    if sys.version_info < (3, 11):
-        problems.append(
-            Problem(f"Python {platform.python_version()} is too old.", "Install Python 3.11 or newer.", True)
-        )
+def _system() -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
@@ -179,7 +175,7 @@ def _devices(problems: list[Problem]) -> list[dict[str, Any]]:
             problems.append(
                 Problem(
                     f"torch is installed but cannot be loaded: {error}",
-                    "Install it again: pip install --force-reinstall torch",
+                    f"Install it again: {sys.executable} -m pip install --force-reinstall torch",
                     True,
                 )
             )
