@@ -219,27 +219,28 @@ class Session:
         """The committed results of the best profile there is (full, then laptop, then smoke), or None."""
         for profile in reversed(PROFILES):
             path = committed("results") / profile / f"{self.notebook}.json"
+            self.note_read(path)
             if path.is_file():
-                self.note_read(path)
                 return Results.load(path)
         return None
 
     def claims(self, *ids: str) -> None:
-        """Show claims of this notebook (default: all) with the reported value, this run's value and the verdict."""
+        """Show claims of this notebook (default: all) with the reported value, the measured value and the verdict."""
         from IPython.display import display
 
         from cnncourse import claims
 
-        for path in claims.files():
+        for path in claims.inputs(self.notebook, self.profile):
             self.note_read(path)
         display(claims.table(self.results(), ids or None))
 
     def note_read(self, path: Path) -> None:
-        """Note that the page depends on a committed file: a change of it executes the notebook again."""
+        """Note that the page depends on a committed file: its change, or coming, executes the notebook again."""
         import hashlib
 
         root = committed("results" if path.suffix == ".json" else "claims")
-        self.reads[f"{root.name}/{path.relative_to(root).as_posix()}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
+        self.reads[f"{root.name}/{path.relative_to(root).as_posix()}"] = content
 
     def finish(self) -> None:
         """End the run: write the results where the pipeline asked for them, and show the provenance stamp."""
