@@ -77,6 +77,13 @@ class Report(_Model):
     title: str
     claims: list[Claim]
 
+    @model_validator(mode="after")
+    def _own_claims(self):
+        for claim in self.claims:
+            if not claim.id.startswith(f"{self.report}-"):
+                raise ValueError(f"the id {claim.id!r} does not begin with the report's name {self.report!r}")
+        return self
+
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML's safe loader, which refuses a key that occurs twice (plain YAML keeps the last one silently)."""

@@ -162,11 +162,9 @@ class Between(_Leaf):
         (reading,) = readings
         low = -math.inf if self.min is None else self.min - _SLACK * abs(self.min)
         high = math.inf if self.max is None else self.max + _SLACK * abs(self.max)
-        bounds = " and ".join(
-            [f"at least {number_text(self.min)}"] * (self.min is not None)
-            + [f"at most {number_text(self.max)}"] * (self.max is not None)
-        )
-        what = f"{reading.label} {bounds}"
+        bounds = [("at least", self.min), ("at most", self.max)]
+        limits = " and ".join(f"{word} {number_text(bound)}" for word, bound in bounds if bound is not None)
+        what = f"{reading.label} {limits}"
         if not self.each_seed:
             interval = _interval(reading)
             measured = (f"{reading.label}: {interval_text(interval)}{_unit(reading)}",)

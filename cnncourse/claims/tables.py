@@ -14,7 +14,7 @@ from cnncourse.claims.evidence import Evidence, Missing
 from cnncourse.claims.ledger import Claim, Report, files, load
 from cnncourse.claims.verdicts import NOT_WRITTEN, VERDICTS, Verdict, best_verdict, published, verdict
 from cnncourse.errors import CourseError
-from cnncourse.project import Project
+from cnncourse.project import PROFILES, Project, committed
 from cnncourse.results import Results
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def row(v: Verdict) -> dict[str, str]:
     }
 
 
-def inputs(results_profile: str, notebook: str) -> list[Path]:
-    """The committed files that :func:`table` reads in a run of this profile: the ledger, other profiles' results.
+def inputs(notebook: str, profile: str) -> list[Path]:
+    """The committed files that :func:`table` looks for in a run of this profile: the ledger, other profiles' results.
 
     A page never reads the committed results of its own profile, which are made from the page.
     """
-    return [*files(), *published(notebook, without=("smoke", results_profile))]
+    return [*files(), *(committed("results") / p / f"{notebook}.json" for p in _others(profile))]
 
 
 def table(results: Results, ids: Iterable[str] | None = None) -> ClaimTable:
@@ -99,7 +99,7 @@ def table(results: Results, ids: Iterable[str] | None = None) -> ClaimTable:
             close = difflib.get_close_matches(wanted, claims, n=3)
             hint = f"Did you mean {' or '.join(close)}?" if close else "cnncourse claims lists the ids."
             raise CourseError(f"{results.notebook} has no claim {wanted!r}.", hint)
-    others = [Results.load(p) for p in published(results.notebook, without=("smoke", results.profile))]
+    others = [Results.load(p) for p in published(results.notebook, profiles=_others(results.profile))]
     return ClaimTable([_in_notebook(claims[i], results, others) for i in (ids or claims)])
 
 
@@ -157,6 +157,10 @@ def page(project: Project | None = None) -> str:
         for notebook in dict.fromkeys(v.claim.notebook for v in members):
             lines += _group(notebook, [v for v in members if v.claim.notebook == notebook], _is_page(notebook, project))
     return "\n".join(lines) + "\n"
+
+
+def _others(profile: str) -> list[str]:
+    return [p for p in reversed(PROFILES) if p not in ("smoke", profile)]
 
 
 def _in_notebook(claim: Claim, results: Results, others: list[Results]) -> Verdict:

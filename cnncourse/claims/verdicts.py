@@ -11,7 +11,7 @@ from cnncourse.claims.evidence import Evidence, Missing, Reading
 from cnncourse.claims.ledger import Claim
 from cnncourse.claims.rules import MIN_SEEDS, Outcome
 from cnncourse.claims.text import value_text
-from cnncourse.project import PROFILES, committed
+from cnncourse.project import committed
 from cnncourse.results import Results
 
 VERDICTS = ("reproduced", "corrected", "not reproduced", "open")
@@ -110,7 +110,9 @@ def best_verdict(claim: Claim, candidates: Iterable[Results]) -> Verdict:
     return next(decided, None) or next(measured, None) or verdicts[0]
 
 
-def published(notebook: str, folder: Path | None = None, *, without: Sequence[str] = ()) -> list[Path]:
+def published(
+    notebook: str, folder: Path | None = None, *, profiles: Sequence[str] = ("full", "laptop", "smoke")
+) -> list[Path]:
     """Files of a notebook's committed results, best profile first (full, laptop, smoke).
 
     Parameters
@@ -119,11 +121,11 @@ def published(notebook: str, folder: Path | None = None, *, without: Sequence[st
         Stem of the notebook.
     folder : Path, optional
         Folder with one folder per profile (default: the checkout's ``results``, or the installed package's copy).
-    without : sequence of str
-        Profiles to leave out.
+    profiles : sequence of str
+        Profiles to look for, in this order.
     """
     folder = folder or committed("results")
-    paths = (folder / profile / f"{notebook}.json" for profile in reversed(PROFILES) if profile not in without)
+    paths = (folder / profile / f"{notebook}.json" for profile in profiles)
     return [path for path in paths if path.is_file()]
 
 
