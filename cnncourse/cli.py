@@ -78,6 +78,34 @@ def doctor(
         raise typer.Exit(1)
 
 
+@app.command()
+def claims(
+    report: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the claims of this report (ift6135).")
+    ] = None,
+    notebook: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the claims of this notebook (name or number).")
+    ] = None,
+    verdict: Annotated[
+        str | None, typer.Option(metavar="WORD", help="reproduced, corrected, 'not reproduced' or open.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check that the ledger is complete; exit with 1 when it is not.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    project: ProjectOption = None,
+) -> None:
+    """List what the reports claim, what the best committed results say, and the verdicts."""
+    from cnncourse.claims import command
+
+    course = project_of(project)
+    if check:
+        typer.echo(command.check(course))
+        return
+    verdicts = command.select(course, report, notebook, verdict)
+    typer.echo(command.as_json(verdicts)) if as_json else command.show(verdicts)
+
+
 def main() -> None:
     """Entry point: user errors are printed without a traceback."""
     try:
