@@ -100,8 +100,8 @@ def test_a_portable_band_is_not_widened_by_the_floor():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_not_finite_is_reported(value):
-    assert problems(trained(value, value), trained(90.0, 90.0)) == ["not a finite number"]
+def test_a_value_that_is_not_finite_is_outside_of_every_band(value):
+    assert problems(trained(value, value), trained(90.0, 90.0)) == ["trained values left their band"]
 
 
 def test_missing_and_new_metrics_are_reported():
@@ -131,19 +131,28 @@ def test_a_band_of_another_shape_is_reported():
     assert "band has another shape" in problems(trained([90.0], [90.0]), trained([90.0], [90.0]))[0]
 
 
-def test_curves_keep_their_points_seeds_and_labels_but_not_their_values():
-    def curve(**changes):
-        facts = {"x": [1, 2], "per_seed": {0: [1.0, 0.5]}, "x_label": "Epoch", "y_label": "Loss"}
-        return results(curves={"c": Curve(**facts | changes)})
+def curve(band=Band(mean=[1.0, 0.5], sd=[0.1, 0.1], seeds=10), **changes) -> Results:  # noqa: B008, frozen
+    facts = {"x": [1, 2], "per_seed": {0: [1.0, 0.5]}, "x_label": "Epoch", "y_label": "Loss", "band": band}
+    return results(curves={"c": Curve(**facts | changes)})
 
-    assert compare(curve(per_seed={0: [9.0, 8.0]}), curve()) == []
-    for change in (
-        {"x": [1, 3]},
-        {"x": [1, 2, 3], "per_seed": {0: [1, 2, 3]}},
-        {"per_seed": {1: [1, 1]}},
-        {"y_label": "y"},
-    ):
-        assert len(compare(curve(**change), curve())) == 1
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"x": [1, 3]}, "other x values"),
+        ({"x": [1, 2, 3], "per_seed": {0: [1, 2, 3]}}, "other x values"),
+        ({"per_seed": {1: [1, 1]}}, "another shape"),
+        ({"y_label": "Error"}, "another y_label"),
+        ({"per_seed": {0: [1.0, 0.95]}}, "left their band at 1 of 2 elements; the furthest is element 1"),
+    ],
+)
+def test_curves_keep_points_seeds_labels_and_lie_in_their_band(change, problem):
+    assert compare(curve(per_seed={0: [1.3, 0.2]}), curve()) == []
+    (mismatch,) = compare(curve(**change), curve())
+    assert problem in mismatch.problem
+
+
+def test_a_missing_curve_is_reported():
     assert [mismatch.problem for mismatch in compare(results(), curve())] == ["the fresh run lacks this curve"]
 
 

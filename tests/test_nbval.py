@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from cnncourse.pipeline.outputs import committed_form, portable, sanitize
 
@@ -59,12 +59,18 @@ def committed() -> nbformat.NotebookNode:
 def test_what_refresh_commits_passes_also_in_parallel_and_leaves_no_socket(committed, tmp_path, monkeypatch):
     for name in ("a", "b", "c"):
         nbformat.write(committed, tmp_path / f"{name}.ipynb")
+    transport = (
+        "from ipykernel.connect import get_connection_info\nprint(get_connection_info(unpack=True)['transport'])"
+    )
+    stream = new_output("stream", text="ipc\n")
+    cells = [new_code_cell(transport, execution_count=1, outputs=[stream])]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "d.ipynb")
     sockets = tmp_path / "s"
     sockets.mkdir()
     monkeypatch.setenv("TMPDIR", str(sockets))
     run = nbval(tmp_path, "-n", "3")
     assert run.returncode == 0, run.stdout
-    assert "15 passed" in run.stdout
+    assert "16 passed" in run.stdout
     assert [path.name for path in sockets.iterdir() if path.name.startswith("nbval-")] == []
 
 

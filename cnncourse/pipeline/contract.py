@@ -1,6 +1,6 @@
 """The contract: what a fresh run measures has to agree with the committed results.
 
-Exact metrics have to be equal, trained ones to lie in their band (see :class:`cnncourse.results.Band`).
+Exact metrics have to be equal, trained metrics and curves to lie in their band (see :class:`cnncourse.results.Band`).
 pytest-regressions was considered: it has one constant tolerance per column and rewrites its file with the new values,
 while here each element has its own band, and the band comes from runs at several seeds.
 """
@@ -75,9 +75,9 @@ def compare(fresh: Results, committed: Results) -> list[Mismatch]:
     ]:
         for name in old.keys() | new.keys():
             if name not in new:
-                found.append(Mismatch(committed.notebook, name, f"the fresh run lacks this {kind}", _show(old[name])))
+                found.append(Mismatch(committed.notebook, name, f"the fresh run lacks this {kind}", show(old[name])))
             elif name not in old:
-                found.append(Mismatch(committed.notebook, name, f"this {kind} is new", new=_show(new[name])))
+                found.append(Mismatch(committed.notebook, name, f"this {kind} is new", new=show(new[name])))
             else:
                 found += (Mismatch(committed.notebook, name, *rest) for rest in check(new[name], old[name]))
     return sorted(found, key=lambda mismatch: mismatch.name)
@@ -97,26 +97,26 @@ def report(mismatches: Iterable[Mismatch]) -> str:
     )
 
 
-def statistic(metric: Metric) -> float | list[float]:
-    """The number (for list metrics: the list) by which a band judges one run: the mean over the run's own seeds.
+def statistic(item: Metric | Curve) -> float | list[float]:
+    """The number (for curves and list metrics: the list) by which a band judges one run: the mean over its own seeds.
 
     Raises
     ------
     ValueError
-        When the metric is not numeric or its seeds have lists of different lengths.
+        When the values are not numbers or the seeds have lists of different lengths.
     """
-    if metric.per_seed is None:
-        numbers = metric.value if isinstance(metric.value, list) else [metric.value]
+    if item.per_seed is None:
+        numbers = item.value if isinstance(item.value, list) else [item.value]
         if any(isinstance(number, (bool, str)) or number is None for number in numbers):
-            raise ValueError(f"{metric.value!r} is not a number")
-        return [float(number) for number in numbers] if isinstance(metric.value, list) else float(metric.value)
-    values = list(metric.per_seed.values())
+            raise ValueError(f"is trained, but holds {item.value!r}, which is not a number")
+        return [float(number) for number in numbers] if isinstance(item.value, list) else float(item.value)
+    values = list(item.per_seed.values())
     if not values:
-        raise ValueError("it has no seeds")
+        raise ValueError("has no seeds")
     if not isinstance(values[0], list):
         return fmean(values)
     if len({len(value) for value in values}) > 1:
-        raise ValueError("its seeds have lists of different lengths")
+        raise ValueError("has lists of different lengths for its seeds")
     return [fmean(column) for column in zip(*values, strict=True)]
 
 
@@ -128,89 +128,94 @@ def limits(mean: float, sd: float) -> tuple[float, float]:
 
 def _compare_metric(new: Metric, old: Metric) -> Iterable[tuple[str, ...]]:
     """(problem, old, new, band) of each difference between two versions of one metric."""
-    for field in ("kind", "unit", "data"):
-        if getattr(new, field) != getattr(old, field):
-            yield f"another {field}", repr(getattr(old, field)), repr(getattr(new, field))
+    yield from _compare_fields(new, old, "kind", "unit", "data")
     if new.kind != old.kind:
         return
-    if _shape(new) != _shape(old):
-        yield f"another shape, {_shape(new)} instead of {_shape(old)}", _show(old), _show(new)
-    elif any(not math.isfinite(number) for number in _numbers(new)):
-        yield "not a finite number", _show(old), _show(new)
-    elif new.kind == "exact":
-        if not _equal((new.value, new.per_seed), (old.value, old.per_seed)):
-            yield "an exact metric changed", _show(old), _show(new)
-    elif old.band is None:
-        yield "the committed metric has no band (its file was not written by refresh)", _show(old), _show(new)
+    if new.kind == "trained" or _shape(new) != _shape(old):
+        yield from _compare_trained(new, old)
+    elif not equal((new.value, new.per_seed), (old.value, old.per_seed)):
+        yield "an exact metric changed", show(old), show(new)
+
+
+def _compare_curve(new: Curve, old: Curve) -> Iterable[tuple[str, ...]]:
+    """As for metrics; the points on the x axis are exact."""
+    yield from _compare_fields(new, old, "x_label", "y_label", "unit", "data")
+    if not equal(new.x, old.x):
+        yield "other x values", _short(old.x), _short(new.x)
     else:
-        yield from _outside(statistic(new), statistic(old), old.band)
+        yield from _compare_trained(new, old)
+
+
+def _compare_fields(new: Metric | Curve, old: Metric | Curve, *fields: str) -> Iterable[tuple[str, ...]]:
+    for field in fields:
+        if getattr(new, field) != getattr(old, field):
+            yield f"another {field}", repr(getattr(old, field)), repr(getattr(new, field))
+
+
+def _compare_trained(new: Metric | Curve, old: Metric | Curve) -> Iterable[tuple[str, ...]]:
+    if _shape(new) != _shape(old):
+        yield f"another shape, {_shape(new)} instead of {_shape(old)}", show(old), show(new)
+        return
+    if old.band is None:
+        yield "the committed values have no band (their file was not written by refresh)", show(old), show(new)
+        return
+    try:
+        news, olds = statistic(new), statistic(old)
+    except ValueError as error:
+        yield str(error), show(old), show(new)
+        return
+    yield from _outside(news, olds, old.band)
 
 
 def _outside(new: float | list[float], old: float | list[float], band: Band) -> Iterable[tuple[str, ...]]:
-    """Problem of a trained metric whose run statistic lies outside its band, if it does."""
-    news, olds, means, sds = (v if isinstance(v, list) else [v] for v in (new, old, band.mean, band.sd))
+    """Problem of trained values whose run statistic lies outside its band, if it does."""
     same_kind = isinstance(new, list) == isinstance(band.mean, list) == isinstance(band.sd, list)
+    news, olds, means, sds = (v if isinstance(v, list) else [v] for v in (new, old, band.mean, band.sd))
     if not same_kind or not len(news) == len(means) == len(sds):
-        yield "the band has another shape than the metric", _short(band.mean), _short(new)
+        yield "the band has another shape than the values", _short(band.mean), _short(new)
         return
     outside = []
     for i, (value, mean, sd) in enumerate(zip(news, means, sds, strict=True)):
         low, high = limits(mean, sd)
-        if not low <= value <= high:
-            outside.append((abs(value - mean) / (high - low), i, low, high))
+        if not low <= value <= high:  # also NaN
+            distance = abs(value - mean) / (high - low)
+            outside.append((float("inf") if math.isnan(distance) else distance, i, low, high))
     if outside:
         _, worst, low, high = max(outside)
-        problem = "a trained metric left its band"
+        problem = "trained values left their band"
         if isinstance(new, list):
             problem += f" at {len(outside)} of {len(news)} elements; the furthest is element {worst}"
         text = f"{low:.6g} to {high:.6g} (mean {means[worst]:.6g}, sd {sds[worst]:.3g} over {band.seeds} runs)"
         yield problem, f"{olds[worst]:.6g}", f"{news[worst]:.6g}", text
 
 
-def _compare_curve(new: Curve, old: Curve) -> Iterable[tuple[str, ...]]:
-    """Curves have no band: their labels, their points on the x axis and their seeds have to agree."""
-    for field in ("x_label", "y_label", "unit", "data"):
-        if getattr(new, field) != getattr(old, field):
-            yield f"another {field}", repr(getattr(old, field)), repr(getattr(new, field))
-    if not _equal(new.x, old.x):
-        yield "other x values", _short(old.x), _short(new.x)
-    if new.per_seed.keys() != old.per_seed.keys():
-        yield "other seeds", str(list(old.per_seed)), str(list(new.per_seed))
-    if any(not math.isfinite(number) for values in new.per_seed.values() for number in values):
-        yield "not finite everywhere", "-", "-"
-
-
-def _equal(new: Any, old: Any) -> bool:
+def equal(new: Any, old: Any) -> bool:
     """Equality that tells True from 1, and takes floats to 6 digits."""
     if type(new) is not type(old):
         return False
     if isinstance(new, dict):
-        return new.keys() == old.keys() and all(_equal(new[key], old[key]) for key in new)
+        return new.keys() == old.keys() and all(equal(new[key], old[key]) for key in new)
     if isinstance(new, (list, tuple)):
-        return len(new) == len(old) and all(map(_equal, new, old))
+        return len(new) == len(old) and all(map(equal, new, old))
     if isinstance(new, float):
         return math.isclose(new, old, rel_tol=RELATIVE_FLOOR, abs_tol=ABSOLUTE_FLOOR)
     return new == old
 
 
-def _shape(metric: Metric) -> str:
-    """Seeds and lengths of a metric's value, in words."""
-    if metric.per_seed is None:
-        return _length(metric.value)
-    lengths = sorted({_length(value) for value in metric.per_seed.values()})
-    return f"{' or '.join(lengths)} for each of the seeds {', '.join(map(str, sorted(metric.per_seed)))}"
+def _shape(item: Metric | Curve) -> str:
+    """Seeds and lengths of the values, in words."""
+    if item.per_seed is None:
+        return _length(item.value)
+    lengths = sorted({_length(value) for value in item.per_seed.values()})
+    return f"{' or '.join(lengths)} for each of the seeds {', '.join(map(str, sorted(item.per_seed)))}"
 
 
 def _length(value: Any) -> str:
     return f"a list of {len(value)}" if isinstance(value, list) else "one value"
 
 
-def _numbers(metric: Metric) -> Iterable[float]:
-    for value in metric.per_seed.values() if metric.per_seed is not None else [metric.value]:
-        yield from (number for number in (value if isinstance(value, list) else [value]) if isinstance(number, float))
-
-
-def _show(item: Metric | Curve) -> str:
+def show(item: Metric | Curve) -> str:
+    """A metric's value or a curve's extent, short."""
     if isinstance(item, Curve):
         return f"{len(item.x)} points for {len(item.per_seed)} seed(s)"
     value = _short(item.value if item.per_seed is None else item.per_seed)
