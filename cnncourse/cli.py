@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import typer.core
 
 from cnncourse.errors import CourseError
 from cnncourse.project import Project
@@ -104,6 +105,118 @@ def claims(
         return
     verdicts = command.select(course, report, notebook, verdict)
     typer.echo(command.as_json(verdicts)) if as_json else command.show(verdicts)
+
+
+class _RunCommand(typer.core.TyperCommand):
+    """typer knows no option that takes two values and may be repeated: -p NAME VALUE becomes -p NAME=VALUE."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        joined, rest = [], iter(args)
+        for arg in rest:
+            joined.append(arg)
+            if arg in ("-p", "--parameter"):
+                name = next(rest, None)
+                value = None if name is None or "=" in name else next(rest, None)
+                joined += [] if name is None else [name] if value is None else [f"{name}={value}"]
+        return super().parse_args(ctx, joined)
+
+
+@app.command(cls=_RunCommand)
+def run(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(metavar="[NOTEBOOK]...", help="Numbers or names (default: all).")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="smoke, laptop or full.")] = "smoke",
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="First seed.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME VALUE", help="Any other parameter.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Notebooks at a time; each gets its share of the cores.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Longest time for one notebook.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Most memory for one notebook: 4GB, or 50% of what is free.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Execute also what has not changed.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler (tcp://...).")
+    ] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Execute notebooks; those of which nothing has changed are taken from the cache.
+
+    Writes _build/executed/PROFILE/NAME.ipynb and _build/results/PROFILE/NAME.json. A notebook that fails leaves
+    NAME.failed.ipynb and NAME.failed.log there, and the others go on. Exits with 0 only if all succeeded.
+    """
+    from cnncourse.pipeline import progress, runner
+
+    given = dict(pair.split("=", 1) if "=" in pair else (pair, None) for pair in parameter or ())
+    if None in given.values():
+        raise CourseError(f"-p {next(iter(given))} has no value.", "Write -p NAME VALUE.")
+    options = runner.Options(profile, device, seed, given, jobs, timeout, force, scheduler, memory)
+    report = runner.run(project_of(project), notebooks or (), options, progress.for_terminal())
+    progress.summary(report.outcomes)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def book(
+    profile: Annotated[str, typer.Option(help="smoke, laptop or full: the runs that become pages.")] = "smoke",
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Notebooks at a time; each gets its share of the cores.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="Longest time for one notebook.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Execute also what has not changed.")] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler (tcp://...).")
+    ] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Execute every notebook, as far as something changed, and build the site in _build/site.
+
+    The site is replaced only when every notebook succeeded and Jupyter Book found no fault.
+    """
+    from cnncourse.pipeline import progress, runner, site
+
+    course = project_of(project)
+    options = runner.Options(profile, device, jobs=jobs, timeout=timeout, force=force, scheduler=scheduler)
+    report = runner.run(course, (), options, progress.for_terminal())
+    progress.summary(report.outcomes)
+    if report.exit_code:
+        names = ", ".join(outcome.name for outcome in report.outcomes if not outcome.ok)
+        typer.secho(f"The site was not built, because of: {names}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(report.exit_code)
+    typer.echo(f"The site: {site.build(course, profile, say=typer.echo)}")
+
+
+@app.command()
+def refresh(
+    selectors: Annotated[
+        list[str] | None, typer.Argument(metavar="[NOTEBOOK]...", help="Numbers or names (default: all).")
+    ] = None,
+    profile: Annotated[
+        str, typer.Option(help="smoke executes and measures the bands; laptop and full take over what `run` measured.")
+    ] = "smoke",
+    seeds: Annotated[int, typer.Option(help="Runs behind each band, at least 5.")] = 10,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Notebooks at a time.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for one execution.")] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Renew what is committed: the outputs of the source notebooks, the results, and the bands of the contract.
+
+    Afterwards look at `git diff` and commit. A notebook that fails keeps its files.
+    """
+    from cnncourse.pipeline import progress
+    from cnncourse.pipeline import refresh as work
+    from cnncourse.pipeline.runner import Options
+
+    course = project_of(project)
+    if profile != "smoke":
+        for refreshed in work.take_over(course, selectors or (), profile):
+            typer.echo(refreshed)
+        return
+    options = Options(jobs=jobs, timeout=timeout)
+    if code := work.refresh(course, selectors or (), seeds, options, progress.for_terminal(), typer.echo):
+        raise typer.Exit(code)
 
 
 def main() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import v4
+from typer.testing import CliRunner
 
+from cnncourse.cli import app
 from cnncourse.errors import CourseError
-from cnncourse.pipeline import assets, site
+from cnncourse.pipeline import assets, runner, site
 from cnncourse.project import Project
 from cnncourse.results import DataRecord, Provenance, Results
 
@@ -72,6 +74,10 @@ def tiny(tmp_path) -> Project:
     project.notebooks.mkdir()
     publish(project, "01_first", executed("print(1 + 1)", outputs=[text("2\n")]))
     return project
+
+
+def left_behind(project: Project) -> set[str]:
+    return {path.name for path in project.build.iterdir() if not path.name.startswith(".lock")}
 
 
 @pytest.fixture
@@ -278,7 +284,7 @@ def test_jupyter_book_builds_a_site_that_asks_no_other_host_and_once_is_enough(t
         assert "x-thebe-config" not in path.read_text()
         scripts_of_page = re.findall(r"<script[^>]*\bsrc=[^>]*>", path.read_text())
         assert len(scripts_of_page) == len(set(scripts_of_page))
-    assert {p.name for p in tiny.build.iterdir()} == {"executed", "results", "logs", "site", "stage"}
+    assert left_behind(tiny) == {"executed", "results", "logs", "site", "stage"}
 
     def not_again(*arguments):
         raise AssertionError("nothing changed, and it was built again")
@@ -298,7 +304,19 @@ def test_a_broken_link_stops_the_build_with_its_page_and_the_old_site_stays(tiny
     assert "no_such_page" in caught.value.what
     assert (tiny.build / "logs" / "book.log").is_file()
     assert old.read_text() == "the old site"
-    assert {p.name for p in tiny.build.iterdir()} == {"executed", "results", "logs", "site"}
+    assert left_behind(tiny) == {"executed", "results", "logs", "site"}
+
+
+def test_what_a_killed_build_left_behind_goes_at_the_next_start(tiny, no_npm, monkeypatch):
+    (tiny.build / "site-killed" / "stage").mkdir(parents=True)
+    monkeypatch.setattr(site, "_jupyter_book", lambda staged, work, log: shutil.copytree(staged, work / "html"))
+    site.build(tiny)
+    assert left_behind(tiny) == {"executed", "results", "site", "stage"}
+
+
+def test_two_builds_do_not_work_in_one_folder(tiny, no_npm):
+    with runner.lock(tiny), pytest.raises(CourseError, match="Another run"):
+        site.build(tiny)
 
 
 def test_the_pages_of_the_course_build_without_a_warning(tmp_path, no_npm):
@@ -369,3 +387,27 @@ def test_without_network_the_site_is_built_all_the_same_and_says_what_it_loads(t
     site.build(tiny, say=said.append)
     assert any("CDN" in line for line in said)
     assert not (tiny.build / "stage" / "_vendor").exists()
+
+
+# -- the command --------------------------------------------------------------------------------------------------
+
+
+def book(monkeypatch, project, *outcomes):
+    """`cnncourse book` after a run with these outcomes."""
+    monkeypatch.setattr(runner, "run", lambda *arguments: runner.Report(list(outcomes)))
+    return CliRunner().invoke(app, ["book", "--project", str(project.root)])
+
+
+def test_the_command_prints_where_the_site_is(tiny, no_npm, monkeypatch):
+    monkeypatch.setattr(site, "_jupyter_book", lambda staged, work, log: shutil.copytree(staged, work / "html"))
+    result = book(monkeypatch, tiny, runner.Outcome("01_first", "cached"))
+    assert result.exit_code == 0
+    assert str(tiny.build / "site" / "index.html") in result.stdout
+
+
+def test_the_command_builds_nothing_when_a_notebook_failed_and_names_it(tiny, monkeypatch):
+    failed = runner.Outcome("01_first", "failed", "a cell raised", 3)
+    result = book(monkeypatch, tiny, failed, runner.Outcome("02_second", "ran"))
+    assert result.exit_code == 1
+    assert "The site was not built, because of: 01_first\n" in result.stderr
+    assert not (tiny.build / "site").exists()

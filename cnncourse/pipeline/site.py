@@ -34,6 +34,7 @@ INDEX = """<!DOCTYPE html>
 <body><a href="{page}">{title}</a></body>
 </html>
 """
+_WORK = "site-"  # how the names of a build's own folders begin
 STAMP = ".stage-sha256"  # inside a finished site: the hash of the sources that it was built from
 _BUILDERS = ("jupyter-book", "Sphinx", "myst-nb", "myst-parser", "sphinx-book-theme", "sphinxcontrib-bibtex")
 
@@ -58,34 +59,42 @@ def build(project: Project, profile: str = "smoke", *, say: Callable[[str], None
     Raises
     ------
     CourseError
-        When a notebook was not executed completely and without errors, or Jupyter Book finds a fault.
+        When a notebook was not executed completely and without errors, when Jupyter Book finds a fault, or when a run
+        or another build is at work in ``_build``.
     """
+    from cnncourse.pipeline.runner import lock
+
+    with lock(project):
+        for left in project.build.glob(f"{_WORK}*"):  # of a build that was killed; the lock says that none is running
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=project.build, prefix=_WORK) as temporary:
+            return _build(project, profile, Path(temporary), say)
+
+
+def _build(project: Project, profile: str, work: Path, say: Callable[[str], None]) -> Path:
     site = project.build / "site"
-    project.build.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=project.build, prefix="site-") as temporary:
-        work = Path(temporary)
-        staged = work / "stage"
-        stage(project, profile, staged)
-        scripts, reason = assets.vendored(project.build / "vendor")
-        if scripts:
-            shutil.copytree(scripts, staged / "_vendor")
-        else:
-            say(
-                f"The site will load MathJax and the widget manager from a CDN: {reason}. "
-                "With a network, `cnncourse book` puts them into the site."
-            )
-        identity = _hash(staged)
-        index = site / "index.html"
-        if index.is_file() and _read(site / STAMP) == identity:
-            return index
-        say("Building the pages with Jupyter Book")
-        html = _jupyter_book(staged, work, project.build / "logs" / "book.log")
-        if (root := table_of_contents(project)[0]) != "index":
-            text = INDEX.format(title=_title(staged), page=f"{root}.html")
-            (html / "index.html").write_text(text, encoding="utf-8")
-        (html / STAMP).write_text(identity, encoding="utf-8")
-        _swap(html, site, work)
-        _swap(staged, project.build / "stage", work)  # kept to look at: what the pages were made from
+    staged = work / "stage"
+    stage(project, profile, staged)
+    scripts, reason = assets.vendored(project.build / "vendor")
+    if scripts:
+        shutil.copytree(scripts, staged / "_vendor")
+    else:
+        say(
+            f"The site will load MathJax and the widget manager from a CDN: {reason}. "
+            "Build it once with a network, and the site brings them along."
+        )
+    identity = _hash(staged)
+    index = site / "index.html"
+    if index.is_file() and _read(site / STAMP) == identity:
+        return index
+    say("Building the pages with Jupyter Book")
+    html = _jupyter_book(staged, work, project.build / "logs" / "book.log")
+    if (root := table_of_contents(project)[0]) != "index":
+        text = INDEX.format(title=_title(staged), page=f"{root}.html")
+        (html / "index.html").write_text(text, encoding="utf-8")
+    (html / STAMP).write_text(identity, encoding="utf-8")
+    _swap(html, site, work)
+    _swap(staged, project.build / "stage", work)  # kept to look at: what the pages were made from
     return index
 
 
@@ -142,7 +151,11 @@ def publishable(path: Path, profile: str) -> NotebookNode:
     again = f"Run it: cnncourse run {name} --profile {profile}"
     failed = path.with_name(f"{name}.failed.ipynb")
     if failed.is_file() and not (path.is_file() and path.stat().st_mtime >= failed.stat().st_mtime):
-        raise CourseError(f"The last run of notebook {name} failed (profile {profile}): see {failed}.", again)
+        log = failed.with_suffix(".log")
+        raise CourseError(
+            f"The last run of notebook {name} failed (profile {profile}): see {log if log.is_file() else failed}.",
+            again,
+        )
     try:
         notebook = nbformat.read(path, as_version=4)
     except FileNotFoundError:
