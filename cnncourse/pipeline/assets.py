@@ -97,7 +97,7 @@ def _download(folder: Path) -> None:
     if done.returncode:
         # --silent also hides npm's reason; the first archive that is not there says enough
         missing = [p.spec for p in PACKAGES if not (folder / p.archive).exists()]
-        raise _Unavailable(f"npm could not fetch {' and '.join(missing) or 'them'}; is there a network?")
+        raise _Unavailable(f"npm could not fetch {' and '.join(missing) or 'them'} (is there a network?)")
 
 
 def _npm(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
