@@ -390,7 +390,7 @@ class TestCommand:
             ),
             (
                 "metric: acc", "metric: acc.3",
-                "ift6135-acc: metric 'acc.3': 'acc' is no list: it has no entry 3",
+                "ift6135-acc: metric 'acc.3': 'acc' is no list: it has no entries",
             ),
             (
                 "  rule: {equal: {metric: count, reported: count}}\n", "",

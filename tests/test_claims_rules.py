@@ -133,6 +133,13 @@ class TestBetween:
         assert state(rule, m=seeds(97.1, 97.2, 97.05)) == "holds"
         assert state(rule, m=seeds(99.0, 99.0, 96.9)) == "fails"
 
+    def test_each_seed_takes_every_entry_of_a_list(self):
+        rule = {"between": {"metric": "d.1:", "max": 1e-6, "each_seed": True}}
+        small, large = [5.0, 1e-7, 1e-8], [5.0, 1e-7, 1e-5]
+        assert state(rule, d=seeds(small, small, small)) == "holds"
+        assert state(rule, d=seeds(small, small, large)) == "fails"
+        assert state({"between": {"metric": "d.3:", "max": 1, "each_seed": True}}, d=seeds(small)) == "undecided"
+
     def test_each_of_two_seeds_is_too_few_to_hold_but_one_refutes(self):
         rule = {"between": {"metric": "m", "min": 97, "each_seed": True}}
         assert state(rule, m=seeds(98.0, 98.0)) == "undecided"
@@ -281,6 +288,23 @@ class TestWhatARunCanJudge:
     def test_an_entry_beyond_the_end_is_undecided(self):
         outcome = judge({"between": {"metric": "loss.9", "max": 1}}, metrics={"loss": seeds([2.0, 1.0])})
         assert outcome.reason == "'loss' has 2 entries: there is no entry 9 (they count from 0)"
+
+
+class TestWords:
+    def test_an_entry_of_a_curve_is_named_by_its_place(self):
+        curve = Curve(x=[1, 2], per_seed={0: [2.0, 1.0]}, x_label="Epoch", y_label="Loss", data="MNIST")
+        for reference, label in {"loss.-1": "loss at epoch 2", "loss.0:": "loss from epoch 1", "loss": "loss"}.items():
+            assert Evidence(run(curves={"loss": curve})).read(reference).label == label
+
+    def test_a_difference_names_its_place_once(self):
+        a, b = seeds([1.0, 5.0], [1.0, 6.0], [1.0, 5.5]), seeds([0.0, 1.0], [0.0, 2.0], [0.0, 1.5])
+        outcome = judge({"greater": {"metric": "a.1", "than": "b.1"}}, metrics={"a": a, "b": b})
+        assert outcome.measured == ("a minus b[1]: +4",)
+
+    def test_a_sequence_says_in_how_many_runs_it_is_ordered(self):
+        rule = {"monotone": {"metric": "loss", "direction": "decreasing"}}
+        outcome = judge(rule, metrics={"loss": seeds([2.0, 1.0], [2.0, 3.0], [3.0, 2.0])})
+        assert outcome.measured == ("loss decreasing throughout in 2 of 3 runs",)
 
 
 class TestSchema:

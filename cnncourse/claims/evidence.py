@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cnncourse.claims.text import number_text, words
 from cnncourse.results import Curve, DataRecord, Metric, Results
 
-_ENTRY = re.compile(r"(?P<name>.+)\.(?P<index>-?\d+)")
+_ENTRY = re.compile(r"(?P<name>.+)\.(?P<index>-?\d+)(?P<onwards>:?)")
 
 
 class Missing(LookupError):
@@ -38,15 +39,23 @@ class Reading:
     per_seed: dict[int, float] | dict[int, list[float]] | None
     unit: str
     data: str
+    place: str = ""
 
     @property
     def label(self) -> str:
-        """The reference in words: ``loss.9`` is 'loss, entry 10'."""
-        name, index = split(self.reference)
-        words = name.replace("_", " ")
-        if index is None:
-            return words
-        return f"{words}, last entry" if index == -1 else f"{words}, entry {index + 1 if index >= 0 else index}"
+        """The reference in words: ``train_loss.9`` is 'train loss at epoch 10'."""
+        return self.name + self.place
+
+    @property
+    def name(self) -> str:
+        """The reference in words, without the place on a curve or in a list."""
+        return words(split(self.reference)[0])
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it holds several numbers per run."""
+        first = self.value if self.per_seed is None else next(iter(self.per_seed.values()), None)
+        return isinstance(first, list)
 
     @property
     def seeds(self) -> int:
@@ -79,7 +88,8 @@ class Reading:
 class Evidence:
     """The measurements of one run, looked up by the names in rules.
 
-    A name is that of a metric, else that of a curve; ``name.3`` and ``name.-1`` are single entries of a list.
+    A name is that of a metric, else that of a curve. Entries of a list count from 0: ``name.3`` and ``name.-1`` are
+    single ones, ``name.3:`` are those from there on.
     """
 
     def __init__(self, results: Results):
@@ -103,7 +113,9 @@ class Evidence:
         found = self.results.metrics.get(name) or self.results.curves.get(name)
         if found is None:
             raise Missing(name, self.names)
+        place = "" if index is None else f"[{reference.removeprefix(f'{name}.')}]"
         if isinstance(found, Curve):
+            place = _place(found, index)
             # A curve over seeds is training; one without data is mathematics, which needs no second machine.
             found = Metric(
                 kind="trained" if found.data else "exact", per_seed=found.per_seed, unit=found.unit, data=found.data
@@ -114,7 +126,7 @@ class Evidence:
                 value = _entry(name, value, index)
             else:
                 per_seed = {seed: _entry(name, values, index) for seed, values in per_seed.items()}
-        return Reading(reference, found.kind, value, per_seed, found.unit, found.data)
+        return Reading(reference, found.kind, value, per_seed, found.unit, found.data, place)
 
     def whole(self, references: Iterable[str]) -> list[Reading]:
         """The metrics and curves behind references, without their indices, each once per reference."""
@@ -158,18 +170,34 @@ class Evidence:
         return ""
 
 
-def split(reference: str) -> tuple[str, int | None]:
+def split(reference: str) -> tuple[str, int | slice | None]:
     """Name and index of a reference: ``'loss.-1'`` gives ``('loss', -1)``, ``'loss'`` gives ``('loss', None)``."""
     match = _ENTRY.fullmatch(reference)
-    return (match["name"], int(match["index"])) if match else (reference, None)
+    if not match:
+        return reference, None
+    index = int(match["index"])
+    return match["name"], slice(index, None) if match["onwards"] else index
 
 
-def _entry(name: str, values: object, index: int):
+def _place(curve: Curve, index: int | slice | None) -> str:
+    """Where on a curve an index lies, in words."""
+    first = index.start if isinstance(index, slice) else index
+    if first is None or not -len(curve.x) <= first < len(curve.x):
+        return ""
+    word = "from" if isinstance(index, slice) else "at"
+    label = curve.x_label[:1].lower() + curve.x_label[1:] if curve.x_label[1:].islower() else curve.x_label
+    return f" {word} {label} {number_text(curve.x[first])}"
+
+
+def _entry(name: str, values: object, index: int | slice):
     if not isinstance(values, list):
-        raise Unsuitable(f"{name!r} is no list: it has no entry {index}")
+        raise Unsuitable(f"{name!r} is no list: it has no entries")
     try:
+        if isinstance(index, slice):
+            values[index.start]  # beyond the end a slice is empty, where an index is an error
         return values[index]
     except IndexError:
+        index = index.start if isinstance(index, slice) else index
         raise Unsuitable(f"{name!r} has {len(values)} entries: there is no entry {index} (they count from 0)") from None
 
 

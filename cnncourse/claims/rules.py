@@ -127,7 +127,7 @@ class Within(_AgainstValue):
             intervals = [_exact(c[0]) if reading.per_seed is None else mean_interval(c) for c in columns]
             furthest = max(abs(i.mean - t) for i, t in zip(intervals, targets, strict=True))
             measured = (
-                f"{reading.label}: {value_text([i.mean for i in intervals])}{_unit(reading)}, "
+                f"{reading.label}: {value_text([i.mean for i in intervals], 5)}{_unit(reading)}, "
                 f"at most {number_text(furthest, 2)} from the report"
             )
         states = []
@@ -139,7 +139,7 @@ class Within(_AgainstValue):
 
 
 class Between(_Leaf):
-    """The metric lies between two bounds; with `each_seed` every single seed does, not only their mean."""
+    """The metric lies between two bounds; with `each_seed` every single seed does, and every entry of a list."""
 
     metric: str
     min: float | None = None
@@ -169,10 +169,11 @@ class Between(_Leaf):
             interval = _interval(reading)
             measured = (f"{reading.label}: {interval_text(interval)}{_unit(reading)}",)
             return _one_of([_inside(interval, low, high)], what, reading, measured)
-        numbers = reading.entries()
-        spread = f"{number_text(min(numbers))} to {number_text(max(numbers))}{_unit(reading)}"
-        measured = (f"{reading.label}: {spread} in {len(numbers)} runs",)
-        return _in_each([low <= number <= high for number in numbers], what, reading, measured)
+        runs = reading.lists() if reading.is_list else [[number] for number in reading.entries()]
+        lowest, highest = min(map(min, runs)), max(map(max, runs))
+        spread = number_text(lowest, 4) + (f" to {number_text(highest, 4)}" if highest > lowest else "")
+        measured = (f"{reading.label}: {spread}{_unit(reading)} in {len(runs)} runs",)
+        return _in_each([low <= min(run) and max(run) <= high for run in runs], what, reading, measured)
 
 
 class Greater(_Leaf):
@@ -201,7 +202,7 @@ class Greater(_Leaf):
     def compare(self, readings: list[Reading], reported: dict[str, Any]) -> Outcome:
         a, b = readings
         difference = _difference(a, b)
-        label = f"{a.label} minus {b.label}"
+        label = f"{a.name} minus {b.label}" if a.place == b.place else f"{a.label} minus {b.label}"
         measured = (f"{label}: {interval_text(difference, signed=True)}{_unit(a)}",)
         if difference.low > self.by:
             return Outcome("holds", measured=measured)
@@ -248,8 +249,12 @@ class Monotone(_Leaf):
             lists = reading.lists()
             rises = self.direction == "increasing"
             ordered = [all((b > a) if rises else (b < a) for a, b in pairwise(values)) for values in lists]
-            ends = " and ".join(value_text(values) for values in lists[:2]) + (" ..." if len(lists) > 2 else "")
-            measured = (f"{reading.label}: {ends}{_unit(reading)}",)
+            count = (
+                f" in {ordered.count(True)} of {len(ordered)} runs"
+                if reading.per_seed
+                else f": {value_text(all(ordered))}"
+            )
+            measured = (f"{reading.label} {self.direction} throughout{count}",)
             return _in_each(ordered, f"{reading.label} {self.direction} throughout", reading, measured)
         outcomes = []
         for a, b in pairwise(readings):
@@ -280,16 +285,15 @@ class Recorded(_Leaf):
         return False
 
     def compare(self, readings: list[Reading], reported: dict[str, Any]) -> Outcome:
-        texts = []
+        points: dict[str, list[str]] = {}
         for reading in readings:
             values = [reading.value] if reading.per_seed is None else list(reading.per_seed.values())
             fewest = min(len(value) if isinstance(value, list) else 1 for value in values)
             if fewest < self.points:
-                return Outcome("undecided", f"{reading.label} has {fewest} of {self.points} points", tuple(texts))
+                return Outcome("undecided", f"{reading.label} has {fewest} of {self.points} points")
             runs = f", {reading.seeds} run{'s' if reading.seeds > 1 else ''}" if reading.seeds else ""
-            points = f"{fewest} points" if fewest > 1 else "recorded"
-            texts.append(f"{reading.label}: {points}{runs}")
-        return Outcome("holds", measured=tuple(texts))
+            points.setdefault((f"{fewest} points" if fewest > 1 else "recorded") + runs, []).append(reading.label)
+        return Outcome("holds", measured=tuple(f"{', '.join(labels)}: {text}" for text, labels in points.items()))
 
 
 _KINDS = ("equal", "within", "between", "greater", "monotone", "recorded", "all", "any", "not")

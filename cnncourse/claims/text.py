@@ -17,16 +17,16 @@ def number_text(value: float, digits: int = 6) -> str:
     return f"{value:.{digits}g}"
 
 
-def value_text(value: Any) -> str:
+def value_text(value: Any, digits: int = 6) -> str:
     """A reported or exact value: truth values as yes and no, a long list of numbers by its ends."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):
-        return number_text(value)
+        return number_text(value, digits)
     if isinstance(value, list):
         if len(value) > _LONG and all(isinstance(item, (int, float)) for item in value):
-            return f"{value_text(value[0])} … {value_text(value[-1])} ({len(value)} values)"
-        return ", ".join(map(value_text, value)) if value else "none"
+            return f"{number_text(value[0], digits)} … {number_text(value[-1], digits)} ({len(value)} values)"
+        return ", ".join(value_text(item, digits) for item in value) or "none"
     if isinstance(value, dict):
         return "; ".join(f"{words(key)}: {value_text(item)}" for key, item in value.items())
     return str(value)
