@@ -247,7 +247,7 @@ def copy_resnet(theirs, ours):
     ours.load_state_dict(renamed)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
 def test_resnet_agrees_with_torchvision(name, stem):
     theirs = torchvision.models.get_model(name, weights=None, num_classes=10)

@@ -95,8 +95,8 @@ def test_offline_source_task_keeps_what_was_learned_but_the_head():
     assert all(key.startswith("features.layer3") for key in changed)
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_head_of_every_network_can_be_replaced(name):
+@pytest.mark.parametrize("name", ["mlp_30", "conv_bn", "catdog_vgg", "resnet50"])
+def test_head_of_every_kind_of_network_can_be_replaced(name):
     with torch.device("meta"):
         model = models.replace_head(models.create(name), 3)
     shape = (model.in_channels, model.image_size or 32, model.image_size or 32)
