@@ -22,8 +22,8 @@ def use_vendored(app, config):
         config.nb_ipywidgets_js = {WIDGETS: {}}
 
 
-def clean_scripts(app, pagename, templatename, context, doctree):
-    """Drop sphinx-thebe (nothing here starts a live kernel; it is emitted twice, a page error) and duplicates."""
+def clean_page(app, pagename, templatename, context, doctree):
+    """Drop sphinx-thebe (nothing here starts a live kernel; it comes twice, a page error) and duplicates; mend roles."""
     seen, kept = set(), []
     for script in context.get("script_files", []):
         name = str(getattr(script, "filename", None) or script)
@@ -34,7 +34,9 @@ def clean_scripts(app, pagename, templatename, context, doctree):
         kept.append(script)
     context["script_files"][:] = kept
     if context.get("body"):
-        context["body"] = _without_thebe_config(context["body"])
+        body = _without_thebe_config(context["body"])
+        # docutils puts entries of a deprecated role into a list, which screen readers then announce as empty
+        context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def _without_thebe_config(body: str) -> str:
@@ -51,5 +53,5 @@ def setup(app):
     app.set_html_assets_policy("always")
     app.add_js_file("mathjax2_shim.js", priority=990, defer="defer")  # after MathJax, which is deferred too
     app.connect("config-inited", use_vendored)
-    app.connect("html-page-context", clean_scripts, priority=900)
+    app.connect("html-page-context", clean_page, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
