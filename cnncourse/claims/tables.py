@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cnncourse.claims.evidence import Evidence, Missing
 from cnncourse.claims.ledger import Claim, Report, files, load
+from cnncourse.claims.text import words
 from cnncourse.claims.verdicts import NOT_WRITTEN, VERDICTS, Verdict, best_verdict, published, verdict
 from cnncourse.errors import CourseError
 from cnncourse.project import PROFILES, Project, committed
@@ -44,6 +45,10 @@ class ClaimTable:
         return f"<table class='cnncourse-claims'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+_LEGEND = (
+    "Below each measured value stand the profile, the data, the number n of seeds, orders or cases behind it, and the "
+    "date. An interval is the mean ± the half-width of its 95% t-interval."
+)
 _COLUMNS = ("id", "report", "where", "notebook", "claim", "reported", "measured", "origin", "verdict", "reason")
 
 
@@ -151,6 +156,7 @@ def page(project: Project | None = None) -> str:
     for title, members in [*((r.title, by_report[r.report]) for r in reports), ("**All**", verdicts)]:
         cells = (*totals(members).values(), len(members))
         lines.append(f"| {title} | {' | '.join(f'{cell:,}' for cell in cells)} |")
+    lines += ["", _LEGEND]
     for report in reports:
         lines += ["", f"## {report.title}", ""]
         members = by_report[report.report]
@@ -200,27 +206,33 @@ def _plain(v: Verdict) -> str:
 def _measured(v: Verdict) -> str:
     if not v.measured:
         return "nothing yet that decides"
-    # A value of this very run needs no date, which would change with every execution.
-    origin = ", ".join(part for part in (v.profile, v.data, f"n = {v.seeds}" if v.seeds else "") if part)
-    return f"{v.measured} [{origin}]"
+    return f"{v.measured} [{_origin(v)}]"
+
+
+def _origin(v: Verdict) -> str:
+    """The origin without the date, which in a notebook would change with every execution."""
+    return v.origin.removesuffix(v.date).removesuffix(", ")
 
 
 def _html_row(v: Verdict) -> str:
-    reason = f"<br><small>{html.escape(v.reason)}</small>" if v.reason else ""
+    measured = "".join(f"{html.escape(part)}<br>" for part in v.measured.split("; ") if part)
+    origin = f"<small>{html.escape(_origin(v))}</small>" if measured else ""
+    reason = f"<br><em>{html.escape(v.reason)}</em>" if v.reason else ""
     cells = (
-        f"{html.escape(v.claim.claim)}<br><small><code>{v.claim.id}</code>, {html.escape(v.claim.where)}</small>",
+        f"{html.escape(v.claim.claim)}<br><small>{html.escape(v.claim.where)} · {v.claim.id}</small>{reason}",
         html.escape(v.reported),
-        html.escape(_measured(v)),
-        f"<strong>{v.verdict}</strong>{reason}",
+        f"{measured}{origin}",
+        f"<strong>{v.verdict}</strong>",
     )
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
 def _group(notebook: str, members: list[Verdict], linked: bool) -> list[str]:
     """The claims that one notebook measures: folded, as a table."""
-    name = notebook.replace("_", " ")
+    number, _, topic = notebook.partition("_")
+    name = f"Notebook {number}, {words(topic)}"
     if all(v.reason == NOT_WRITTEN for v in members):
-        summary = f"{name}: {len(members)} claims, {NOT_WRITTEN}"
+        summary = f"{name}: {len(members)} claim{'s' if len(members) > 1 else ''}, {NOT_WRITTEN}"
         head, rows = (
             "| Claim | Reported |\n| --- | --- |",
             [f"| {_claim_cell(v)} | {escape(v.reported)} |" for v in members],
@@ -229,18 +241,20 @@ def _group(notebook: str, members: list[Verdict], linked: bool) -> list[str]:
         counts = ", ".join(f"{n} {word}" for word, n in totals(members).items() if n)
         summary = f"{name}: {counts}"
         head = "| Claim | Reported | Measured | Verdict |\n| --- | --- | --- | --- |"
-        rows = [
-            f"| {_claim_cell(v)} | {escape(v.reported)} | {escape(v.measured)}{_small(v.origin)} "
-            f"| **{v.verdict}**{_small(v.reason)} |"
-            for v in members
-        ]
-    link = [f"[Notebook {name}](../notebooks/{notebook}.ipynb)", ""] if linked else []
+        rows = [f"| {_claim_cell(v)} | {escape(v.reported)} | {_measured_cell(v)} | **{v.verdict}** |" for v in members]
+    link = [f"[{name}](../notebooks/{notebook}.ipynb)", ""] if linked else []
     # The blank lines make Markdown of what stands inside the HTML.
     return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *link, head, *rows, "", "</details>", ""]
 
 
 def _claim_cell(v: Verdict) -> str:
-    return f'<span id="{v.claim.id}"></span>{escape(v.claim.claim)}{_small(f"{v.claim.where} · {v.claim.id}")}'
+    reason = f" <br><em>{escape(v.reason)}</em>" if v.reason and v.reason != NOT_WRITTEN else ""
+    return f'<span id="{v.claim.id}"></span>{escape(v.claim.claim)}{_small(f"{v.claim.where} · {v.claim.id}")}{reason}'
+
+
+def _measured_cell(v: Verdict) -> str:
+    parts = [escape(part) for part in v.measured.split("; ") if part]
+    return " <br>".join(parts) + (_small(v.origin) if parts else "")
 
 
 def _small(text: str) -> str:

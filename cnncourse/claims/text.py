@@ -25,6 +25,8 @@ def value_text(value: Any, digits: int = 6) -> str:
         return number_text(value, digits)
     if isinstance(value, list):
         if len(value) > _LONG and all(isinstance(item, (int, float)) for item in value):
+            if len(set(value)) == 1:
+                return f"{number_text(value[0], digits)} ({len(value)} times)"
             return f"{number_text(value[0], digits)} … {number_text(value[-1], digits)} ({len(value)} values)"
         return ", ".join(value_text(item, digits) for item in value) or "none"
     if isinstance(value, dict):
