@@ -7,6 +7,7 @@ contract. The results of the larger profiles are taken over from a run.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from cnncourse.pipeline.notebooks import Notebook, find, select
 from cnncourse.pipeline.outputs import committed_form
 from cnncourse.pipeline.progress import Display
 from cnncourse.pipeline.runner import Job, Options, Outcome, Outputs, perform
-from cnncourse.project import Project
+from cnncourse.project import PROFILES, Project
 from cnncourse.results import Band, Curve, Metric, Results
 
 MIN_SEEDS = 5  # of a band, as its schema demands
@@ -130,6 +131,8 @@ def refresh(
             conclude(_commit(project, draft, with_bands([draft.results, *runs])))
         except (CourseError, OSError) as error:
             conclude(Refreshed(stem, str(error)))
+    if not failed:
+        shutil.rmtree(scratch.build, ignore_errors=True)
     return int(failed)
 
 
@@ -295,6 +298,8 @@ def take_over(project: Project, selectors: Sequence[str], profile: str) -> list[
         When a selected notebook was not run in this profile, or its results are of another notebook or profile, or
         do not fit the schema. Nothing is written then.
     """
+    if profile not in PROFILES:
+        raise CourseError(f"Unknown profile {profile!r}.", f"Choose one of {', '.join(PROFILES)}.")
     folder = project.fresh_results(profile)
     notebooks = select(find(project), selectors)
     if not selectors:
