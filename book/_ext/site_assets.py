@@ -23,7 +23,7 @@ def use_vendored(app, config):
 
 
 def clean_page(app, pagename, templatename, context, doctree):
-    """Drop sphinx-thebe (nothing here starts a live kernel; it comes twice, a page error) and duplicates; mend roles."""
+    """Drop duplicate scripts and sphinx-thebe (no kernel is started here; it comes twice, a page error); mend roles."""
     seen, kept = set(), []
     for script in context.get("script_files", []):
         name = str(getattr(script, "filename", None) or script)
