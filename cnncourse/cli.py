@@ -124,7 +124,7 @@ class _RunCommand(typer.core.TyperCommand):
 @app.command(cls=_RunCommand)
 def run(
     notebooks: Annotated[
-        list[str] | None, typer.Argument(metavar="[NOTEBOOK]...", help="Numbers or names (default: all).")
+        list[str] | None, typer.Argument(metavar="NOTEBOOK", help="Numbers or names (default: all).")
     ] = None,
     profile: Annotated[str, typer.Option(help="smoke, laptop or full.")] = "smoke",
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
@@ -191,7 +191,7 @@ def book(
 @app.command()
 def refresh(
     selectors: Annotated[
-        list[str] | None, typer.Argument(metavar="[NOTEBOOK]...", help="Numbers or names (default: all).")
+        list[str] | None, typer.Argument(metavar="NOTEBOOK", help="Numbers or names (default: all).")
     ] = None,
     profile: Annotated[
         str, typer.Option(help="smoke executes and measures the bands; laptop and full take over what `run` measured.")

@@ -19,9 +19,12 @@ class Project:
     ----------
     root : Path
         Folder that holds ``_toc.yml`` and ``notebooks/``.
+    output : Path, optional
+        Folder for what is built, by default ``_build`` in the root.
     """
 
     root: Path
+    output: Path | None = None
 
     @property
     def notebooks(self) -> Path:
@@ -37,7 +40,7 @@ class Project:
 
     @property
     def build(self) -> Path:
-        return self.root / "_build"
+        return self.output or self.root / "_build"
 
     def executed(self, profile: str) -> Path:
         return self.build / "executed" / profile

@@ -26,15 +26,18 @@ class _Model(BaseModel):
 
 
 class Band(_Model):
-    """Where a trained metric of a fresh run has to lie: ``mean ± 4 sd``.
+    """Where a trained metric or curve of a fresh run has to lie: ``mean ± 4 sd``.
 
-    Written by ``cnncourse refresh`` from runs at several seeds, never typed. One run contributes one number
-    (for a list metric: one list): the mean over its own seeds.
+    Written by ``cnncourse refresh`` from runs at several seeds that share no seed, never typed. One run contributes
+    one number, the mean over its own seeds (for lists and curves element by element), and ``sd`` is the spread of
+    that number from run to run: what a single new run, at the default seed, may be compared with. Where the keys are
+    fixed cases in place of seeds, the same in every run, the runs may not differ at all; then ``sd`` is at least the
+    standard error of the mean over the cases.
     """
 
     mean: float | list[float]
     sd: float | list[float]
-    seeds: int = Field(ge=5)
+    seeds: int = Field(ge=5)  # how many runs
 
 
 class Metric(_Model):
@@ -61,6 +64,7 @@ class Curve(_Model):
     y_label: str
     unit: str = ""
     data: str = ""
+    band: Band | None = None
 
 
 class DataRecord(_Model):

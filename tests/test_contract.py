@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import subprocess
+import sys
+import uuid
+from pathlib import Path
 
+import nbformat
 import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__ as numpy_features
 
 from cnncourse.errors import CourseError
+from cnncourse.pipeline import kernel
 from cnncourse.pipeline.contract import compare, limits, report, statistic
+from cnncourse.pipeline.execute import Task, execute
+from cnncourse.pipeline.notebooks import Notebook, find
+from cnncourse.project import Project
 from cnncourse.results import Band, Curve, Metric, Provenance, Results
+
+PROJECT = Project(Path(__file__).parents[1])
+NOTEBOOKS = find(PROJECT)
+
+# A book that reproduces on its author's processor only does not reproduce. The second environment computes with the
+# instructions that every x86-64 processor of the last fifteen years has, in each library that chooses them.
+OLD_PROCESSOR = {"ATEN_CPU_CAPABILITY": "default"}
+if platform.machine().lower() in {"x86_64", "amd64"}:
+    OLD_PROCESSOR |= {
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_CBWR": "COMPATIBLE",
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "NPY_DISABLE_CPU_FEATURES": " ".join(numpy_features),
+    }
+ENVIRONMENTS = {"plain": (1, {}), "old processor": (1, OLD_PROCESSOR), "three threads": (3, {})}  # threads, variables
 
 BAND = Band(mean=90.0, sd=0.5, seeds=10)
 
@@ -183,3 +210,63 @@ def test_results_of_another_schema_version_are_a_clear_error(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     with pytest.raises(CourseError, match="schema version 99"):
         Results.load(path)
+
+
+# --- the contract itself ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=ENVIRONMENTS)
+def threads(request, monkeypatch) -> int:
+    """Threads of the kernel; the environment variables are set."""
+    number, variables = ENVIRONMENTS[request.param]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return number
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_a_fresh_smoke_run_keeps_the_contract(notebook: Notebook, threads, tmp_path):
+    task = Task(
+        run=uuid.uuid4().hex[:8],
+        name=notebook.stem,
+        notebook=nbformat.writes(notebook.node),
+        parameters={},
+        profile="smoke",
+        folder=str(PROJECT.notebooks),
+        timeout=300,
+        threads=threads,
+    )
+    execution = execute(task, report=lambda message: None)  # without the cache
+    assert execution.status == "ok", execution.log
+    fresh = tmp_path / "fresh.json"
+    fresh.write_text(execution.results)
+    mismatches = compare(Results.load(fresh), Results.load(PROJECT.results / "smoke" / f"{notebook.stem}.json"))
+    assert not mismatches, report(mismatches)
+
+
+def test_every_committed_result_has_its_notebook():
+    stems = {notebook.stem for notebook in NOTEBOOKS}
+    assert {path.stem for path in PROJECT.results.rglob("*.json")} <= stems
+
+
+def test_the_environments_take_effect_in_a_kernel(threads, tmp_path):
+    code = """
+import json, torch, numpy, threadpoolctl
+from numpy._core._multiarray_umath import __cpu_features__, __cpu_dispatch__
+torch.nn.functional.conv2d(torch.randn(8, 16, 28, 28), torch.randn(32, 16, 3, 3))
+print(json.dumps({
+    "torch": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
+    "numpy": [name for name in __cpu_dispatch__ if __cpu_features__[name]],
+    "blas": [pool.get("architecture") for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"],
+}))"""
+    environment = kernel.environment(tmp_path, threads) | {"ONEDNN_VERBOSE": "1"}
+    output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    *log, last = output.stdout.splitlines()
+    facts = json.loads(last)
+    assert facts["threads"] == threads
+    if "ATEN_CPU_CAPABILITY" in os.environ:
+        assert facts["torch"] == "DEFAULT"
+    if "ONEDNN_MAX_CPU_ISA" in os.environ:
+        assert facts["numpy"] == []
+        assert set(facts["blas"]) == {"Nehalem"}
+        assert any("isa:Intel SSE4.1" in line for line in log)
