@@ -263,12 +263,10 @@ class Cache:
         path = self._path(name, key)
         return self._read(path) if path.is_file() else None
 
-    def latest(self, name: str) -> Entry | None:
-        """The newest entry of a notebook, whatever its key."""
-        for path in self._newest_first(name):
-            if entry := self._read(path, quiet=True):
-                return entry
-        return None
+    def nearest(self, name: str, key: Key) -> Entry | None:
+        """The entry of a notebook whose key differs least; the newest of several."""
+        entries = [entry for path in self._newest_first(name) if (entry := self._read(path, quiet=True))]
+        return min(entries, key=lambda entry: len(differences(entry.key, key)), default=None)
 
     def keep(self, entry: Entry) -> None:
         """Write an entry, and forget the oldest of its notebook. Raises OSError."""

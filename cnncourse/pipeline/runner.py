@@ -285,14 +285,14 @@ class _Run:
             where = self.place.surroundings(job.parameters.get("device", "auto"))
             self.keys[job.name] = key = cache.key(job.notebook.node, job.parameters, where, self.place.threads)
             entry = self.store.find(job.notebook.stem, key)
-            latest = entry or self.store.latest(job.notebook.stem)
-            expected[job.name] = latest.seconds if latest else float("inf")
+            nearest = entry or self.store.nearest(job.notebook.stem, key)
+            expected[job.name] = nearest.seconds if nearest else float("inf")
             if entry and not self.options.force:
                 found[job.name] = entry
             elif self.options.force:
                 self.why[job.name] = "forced"
             else:
-                self.why[job.name] = _changed(cache.differences(latest.key, key)) if latest else "not in the cache"
+                self.why[job.name] = _changed(cache.differences(nearest.key, key)) if nearest else "not in the cache"
         now = self.place.current(cache.Used.union(entry.used for entry in found.values()))
         wanted = []
         for job in jobs:
