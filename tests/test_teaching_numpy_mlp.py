@@ -411,6 +411,43 @@ def test_an_open_exercise_is_asked_for_kindly(name, capsys, monkeypatch):
     assert capsys.readouterr().out.startswith(f"… {name}: nothing to check yet.")
 
 
+def separable_images():
+    rng = np.random.default_rng(0)
+    y = rng.integers(10, size=400)
+    return np.eye(10)[y] @ rng.normal(size=(10, 30)) + 0.3 * rng.normal(size=(400, 30)), y
+
+
+def stub(*args):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ((stub, backprop(), update_with_out), "nothing to check yet"),
+        ((layers(relu, softmax), stub, update_with_out), "nothing to check yet"),
+        ((layers(relu, softmax), backprop(), stub), "nothing to check yet"),
+        ((layers(relu, softmax), backprop(sign=-1), update_with_out), "Which of the checks"),
+        ((layers(relu, softmax), backprop(), update_rebinding), "Which of the checks"),
+        ((layers(relu, softmax, keep=False), backprop(), update_with_out), "stops with"),
+        ((layers(relu, softmax), lambda a, y, w: None, update_with_out), "two lists of gradients"),
+    ],
+)
+def test_a_network_of_unfinished_parts_is_not_accepted(functions, message):
+    with pytest.raises(CheckError, match=message), np.errstate(all="ignore"):
+        checks.network.unguarded(functions, *separable_images())
+
+
+def test_a_network_of_right_parts_learns(capsys):
+    space = notebook_solutions()
+    for functions in (
+        (space["forward"], space["backward"], space["update"]),
+        (layers(relu, softmax), backprop(bias=lambda d: d.sum(0, keepdims=True)), update_with_out),
+    ):
+        assert checks.network(functions, *separable_images())
+        assert capsys.readouterr().out.startswith("Your network reads")
+
+
 def test_a_mistake_is_printed_and_the_notebook_goes_on(capsys, monkeypatch):
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
     assert checks.relu(np.abs) is False

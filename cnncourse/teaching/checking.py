@@ -30,12 +30,12 @@ def exercise(name: str) -> Callable:
         What the exercise is called on the page.
     """
 
-    def decorate(check: Callable[[Callable], None]) -> Callable[[Callable], bool]:
+    def decorate(check: Callable[..., None]) -> Callable[..., bool]:
         @wraps(check)
-        def checked(solution: Callable) -> bool:
+        def checked(solution: Any, *args: Any) -> bool:
             try:
                 with np.errstate(all="ignore"):
-                    check(solution)
+                    check(solution, *args)
             except CheckError as error:
                 if os.environ.get("NBGRADER_EXECUTION"):
                     raise

@@ -398,3 +398,36 @@ def central_difference(solution: Callable) -> None:
     )
     if num_calls > 2:
         raise CheckError(f"the loss is evaluated {num_calls} times; a central difference needs two evaluations.")
+
+
+@exercise("your network")
+def network(functions: tuple[Callable, Callable, Callable], X: np.ndarray, y: np.ndarray) -> None:
+    """Train a network made of the reader's ``(forward, backward, update)`` and have it read digits it has not seen.
+
+    The last fifth of the images is kept for that.
+    """
+    forward, backward, update = functions
+    kept = len(y) // 5
+    start = reference.NumpyMLP((X.shape[1], 32, 10), "glorot", 0)
+    weights, biases = start.weights, start.biases
+    rng = np.random.RandomState(0)
+    for _ in range(20):
+        for batch in reference.minibatches(len(y) - kept, 20, rng):
+            activations = run(forward, X[batch], weights, biases)
+            gradients = run(backward, activations, y[batch], weights)
+            try:
+                (dW, db) = gradients
+                both = [*dW, *(np.reshape(g, b.shape) for g, b in zip(db, biases, strict=True))]
+            except (TypeError, ValueError):
+                raise CheckError(
+                    "backward does not return two lists of gradients yet. Solve the exercise above."
+                ) from None
+            run(update, [*weights, *biases], both, 0.1)
+    probs = run(forward, X[-kept:], weights, biases)[-1]
+    accuracy = 100 * float((np.asarray(probs).argmax(axis=1) == y[-kept:]).mean())
+    if not accuracy > 60:
+        raise CheckError(
+            f"after training it reads {accuracy:.0f} % of {kept} digits that it has not seen; guessing gives 10 %. "
+            "Which of the checks above is not accepted yet?"
+        )
+    print(f"Your network reads {accuracy:.0f} % of {kept} digits that it has not seen.")

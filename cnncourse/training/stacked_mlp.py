@@ -25,6 +25,10 @@ class History(NamedTuple):
     loss: np.ndarray
     accuracy: np.ndarray
 
+    def take(self, members: slice | Sequence[int]) -> History:
+        """The rows of some members."""
+        return History(self.loss[members], self.accuracy[members])
+
 
 class StackedMLP:
     """Networks of one shape, trained side by side.
@@ -123,7 +127,9 @@ class StackedMLP:
             self.biases[k].add_(delta.sum(dim=1, keepdim=True))
             delta = below
 
-    def evaluate(self, X: torch.Tensor, y: torch.Tensor, batch_size: int = 2500) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(
+        self, X: torch.Tensor, y: torch.Tensor, batch_size: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean loss in nats (floor 1e-8, NaN counted as 0, as :meth:`NumpyMLP.evaluate`) and accuracy in percent.
 
         Parameters
@@ -132,8 +138,8 @@ class StackedMLP:
             Images as rows of pixels, the same for all members.
         y : int64 tensor of shape (m,)
             Right classes.
-        batch_size : int
-            Images that are in memory at a time, for each member.
+        batch_size : int, optional
+            Images that are in memory at a time, for each member; by default fewer the more members there are.
 
         Returns
         -------
@@ -141,6 +147,7 @@ class StackedMLP:
         """
         import torch
 
+        batch_size = batch_size or max(100, 20_000 // len(self))
         loss = torch.zeros(len(self), dtype=torch.float64)  # on the CPU: MPS has no float64
         right = torch.zeros(len(self), dtype=torch.int64)
         for start in range(0, len(y), batch_size):
