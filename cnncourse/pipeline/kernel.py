@@ -239,10 +239,10 @@ class Watch(threading.Thread):
 
     def _kill(self) -> None:
         """Kill the kernel and everything it started."""
+        self.note_family()  # before: nobody is the parent of orphans
         if hasattr(os, "killpg"):
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)  # a kernel leads a process group of its own
-        self.note_family()
         for process in list(self._family):
             with suppress(psutil.Error):  # psutil makes sure that it is still the same process
                 process.kill()
@@ -283,7 +283,7 @@ def parse_memory(text: str) -> int:
         if text.strip().endswith("%"):
             number = int(available_memory() * float(text.strip().rstrip("%")) / 100)
         else:
-            number = parse_bytes(text)
+            number = parse_bytes(text) if text.strip()[:1].isdigit() else 0
     except ValueError:
         number = 0
     if number < 1:
