@@ -215,7 +215,7 @@ def refresh(
             typer.echo(refreshed)
         return
     options = Options(jobs=jobs, timeout=timeout)
-    if code := work.refresh(course, selectors or (), seeds, options, progress.for_terminal(), typer.echo):
+    if code := work.refresh(course, selectors or (), seeds, options, progress.for_terminal, typer.echo):
         raise typer.Exit(code)
 
 

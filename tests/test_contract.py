@@ -229,6 +229,7 @@ def test_a_fresh_smoke_run_keeps_the_contract(notebook: Notebook, threads, tmp_p
     task = Task(
         run=uuid.uuid4().hex[:8],
         name=notebook.stem,
+        label=notebook.stem,
         notebook=nbformat.writes(notebook.node),
         parameters={},
         profile="smoke",

@@ -52,7 +52,7 @@ def refresh(
     selectors: Sequence[str] = (),
     seeds: int = 10,
     options: Options | None = None,
-    display: Display | None = None,
+    display: Callable[[], Display] = Display,
     done: Callable[[Refreshed], None] = lambda refreshed: None,
 ) -> int:
     """Execute source notebooks at their defaults and commit their outputs, results and bands to the working tree.
@@ -69,8 +69,8 @@ def refresh(
         Runs behind each band, at least 5; the first one is the run at the defaults.
     options : Options, optional
         `jobs`, `timeout`, `memory` and `scheduler` count.
-    display : Display, optional
-        Shows the progress.
+    display : callable
+        Makes what shows the progress, for the runs at the defaults and for those at other seeds.
     done : callable
         Called with what became of each notebook.
 
@@ -87,7 +87,6 @@ def refresh(
     if seeds < MIN_SEEDS:
         raise CourseError(f"A band needs at least {MIN_SEEDS} runs, not {seeds}.", f"Pass --seeds {MIN_SEEDS} or more.")
     options = replace(options or Options(), profile="smoke", force=True)
-    display = display or Display()
     notebooks = select(find(project), selectors)
     # Apart from `cnncourse run`: its cache and outputs stay as they are, and nothing kept there is taken for new.
     scratch = replace(project, output=project.build / "refresh")
@@ -96,7 +95,7 @@ def refresh(
     failed = False
 
     def perform_all(jobs: Sequence[Job]) -> dict[str, Outcome]:
-        report = perform(scratch, jobs, options, display, outputs.publish)
+        report = perform(scratch, jobs, options, display(), outputs.publish)
         if report.signal:
             raise SystemExit(report.exit_code)
         return {outcome.name: outcome for outcome in report.outcomes}
