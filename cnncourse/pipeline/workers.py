@@ -119,7 +119,7 @@ class Local:
 
         run, number = uuid.uuid4().hex[:8], min(self.jobs, tasks)
         memory = self.memory or int(MEMORY_SHARE * kernel.available_memory() / number)
-        with kernel.run_folder(run) as folder, dask.config.set(_CONFIG):
+        with kernel.run_folder(run) as folder, dask.config.set(_CONFIG | {"temporary-directory": str(folder)}):
             with _children_without_interrupts():
                 cluster = LocalCluster(
                     n_workers=number,
@@ -127,7 +127,6 @@ class Local:
                     processes=True,
                     scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                     memory_limit=0,  # Dask sees the worker's memory, not the kernel's
-                    local_directory=str(folder / "dask"),
                     silence_logs=logging.CRITICAL,
                 )
             with cluster, Client(cluster) as client:
