@@ -101,6 +101,17 @@ def test_notebooks_are_in_reading_order():
     assert notebooks == sorted(notebooks)
 
 
+def test_every_figure_says_in_words_what_it_shows():
+    silent = []
+    for path in sorted(CHECKOUT.notebooks.glob("*.ipynb")):
+        for number, cell in enumerate(nbformat.read(path, as_version=4).cells, 1):
+            if cell.cell_type == "code" and "plt.show()" in cell.source:
+                alternative = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+                if len(alternative.split()) < 5:
+                    silent.append(f"{path.stem}, cell {number}: set metadata mystnb.image.alt")
+    assert silent == []
+
+
 # -- what may become a page ---------------------------------------------------------------------------------------
 
 
@@ -225,6 +236,11 @@ def test_traces_of_the_execution_are_removed_and_the_injected_cell_is_hidden(tin
     injected = notebook.cells[2]
     assert injected.metadata == {"tags": ["injected-parameters", "remove-cell"]}
     assert "/somewhere" not in (tiny.root / "stage" / "notebooks" / "01_first.ipynb").read_text()
+
+
+def test_a_bibliography_key_becomes_a_citation_and_other_code_stays(tiny):
+    publish(tiny, "01_first", v4.new_markdown_cell("Read `glorot2010`; call `relu`.\n\n```\nsay `glorot2010`\n```"))
+    assert staged(tiny).cells[1].source == "Read {cite:t}`glorot2010`; call `relu`.\n\n```\nsay `glorot2010`\n```"
 
 
 def test_a_notebook_without_a_title_is_named(tiny):

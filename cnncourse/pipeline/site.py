@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -198,6 +198,16 @@ def provenance_note(results: Results, published: Results | None = None) -> str:
     return "```{admonition} Where the figures come from\n:class: note provenance\n" + "\n".join(lines) + "\n```"
 
 
+def with_citations(text: str, keys: Iterable[str]) -> str:
+    """The text with each bibliography key in backquotes turned into a citation: `` `glorot2010` `` links to its entry.
+
+    A notebook names its sources by key, because MyST's citations are raw text in JupyterLab and Colab.
+    """
+    known = set(keys)
+    spans = r"```.*?```|`([^`\n]+)`"  # a block of code is one match, so that nothing inside it is another
+    return re.sub(spans, lambda m: f"{{cite:t}}{m[0]}" if m[1] in known else m[0], text, flags=re.DOTALL)
+
+
 def _described(results: Results) -> str:
     run = results.provenance
     data = "; ".join(
@@ -217,6 +227,7 @@ def _stage_notebook(project: Project, profile: str, name: str, target: Path) -> 
     notebook = publishable(project.executed(profile) / f"{name}.ipynb", profile)
     results = Results.load(project.fresh_results(profile) / f"{name}.json")
     published = _best_committed(project, name, above=profile)
+    keys = re.findall(r"^@\w+\{([^,\s]+),", _read(project.root / "book" / "references.bib"), re.MULTILINE)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
@@ -224,6 +235,8 @@ def _stage_notebook(project: Project, profile: str, name: str, target: Path) -> 
         tags = cell.metadata.get("tags", [])
         if "injected-parameters" in tags and "remove-cell" not in tags:
             cell.metadata["tags"] = [*tags, "remove-cell"]
+        if cell.cell_type == "markdown":
+            cell.source = with_citations(cell.source, keys)
     _insert_below_title(notebook, provenance_note(results, published), name)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
