@@ -32,7 +32,7 @@ class Band(_Model):
     one number, the mean over its own seeds (for lists and curves element by element), and ``sd`` is the spread of
     that number from run to run: what a single new run, at the default seed, may be compared with. Where the keys are
     fixed cases in place of seeds, the same in every run, the runs may not differ at all; then ``sd`` is at least the
-    standard error of the mean over the cases.
+    standard error of the mean over the cases. The comparison widens a band that is narrower than round-off.
     """
 
     mean: float | list[float]

@@ -204,11 +204,13 @@ def _commit(project: Project, draft: _Draft, results: Results) -> Refreshed:
     refreshed.changes += update(project.results / "smoke" / f"{draft.notebook.stem}.json", results)
     if draft.text.encode() != draft.source:
         cache.write(path, draft.text)
-    refreshed.notes += [
-        f"note: {name} is trained, but the same in every run: its band is as narrow as round-off"
-        for name, item in (results.metrics | results.curves).items()
-        if item.band and not any(_listed(item.band.sd))
-    ]
+    items = results.metrics | results.curves
+    same = [name for name, item in items.items() if item.band and not any(_listed(item.band.sd))]
+    if same:
+        refreshed.notes.append(
+            f"note: trained, but the same in every run: {', '.join(same)}. Their bands allow for round-off only; what"
+            " is round-off itself should depend on the seed."
+        )
     return refreshed
 
 
