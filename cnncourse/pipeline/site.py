@@ -109,7 +109,9 @@ def stage(project: Project, profile: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(project.root / name, folder / name)
-    ignored = shutil.ignore_patterns("claims", "__pycache__", ".ipynb_checkpoints")
+    ignored = shutil.ignore_patterns(
+        "claims", "page.png", "__pycache__", ".ipynb_checkpoints"
+    )  # page.png: the README's
     shutil.copytree(project.root / "book", folder / "book", ignore=ignored)
     for page in table_of_contents(project):
         if page.startswith("notebooks/"):
