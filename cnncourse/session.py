@@ -102,6 +102,8 @@ class Session:
         self._metrics: dict[str, Metric] = {}
         self._curves: dict[str, Curve] = {}
         self._started = time.monotonic()
+        # At the start, because a checkout may change while a long run computes.
+        self._commit = provenance.git_commit(Path(__file__).parent)
         self.threads = _fix_randomness(seed, deterministic=profile == "smoke")
 
     def pick(self, *, smoke: T, laptop: T, full: T) -> T:
@@ -210,7 +212,7 @@ class Session:
             ],
             python=platform.python_version(),
             packages=provenance.versions(),
-            commit=provenance.git_commit(Path(__file__).parent),
+            commit=self._commit,
             finished=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             wall_time_s=round(time.monotonic() - self._started, 1),
         )
