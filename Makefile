@@ -16,7 +16,9 @@ book: $(VENV)/ready  ## execute the notebooks and build the site
 	$(BIN)/cnncourse book
 
 test: $(VENV)/ready lint  ## every test: library, pipeline, notebooks, site
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist loadscope
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --nbval --nbval-sanitize-with cnncourse/pipeline/sanitize.cfg notebooks
+	$(BIN)/cnncourse claims --check
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
