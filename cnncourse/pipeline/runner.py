@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cnncourse.pipeline.execute import Execution
     from cnncourse.pipeline.workers import Cluster, Local
 
-TIMEOUTS_S = {"smoke": 300.0, "laptop": 3600.0, "full": 3600.0}  # of one notebook
+TIMEOUTS_S = {"smoke": 600.0, "laptop": 3600.0, "full": 3600.0}  # of one notebook
 STOP_TIMEOUT_S = 30  # a kernel that does not go within this time goes with its worker
 NOT_RUN = "The run was interrupted before."
 
