@@ -154,6 +154,24 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_checkpoint_takes_the_place_of_the_old_one_in_one_step(tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, steps=STEPS + 1)
+    before = path.read_bytes()
+
+    def interrupted(draft, final):
+        assert torch.load(draft, weights_only=True)["history"]["epochs"]["step"] == [STEPS, 2 * STEPS]
+        assert final == path
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", "half"])
 def test_a_damaged_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "run.pt"

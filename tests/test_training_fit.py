@@ -96,6 +96,25 @@ def test_fit_is_the_plain_loop_to_the_last_bit(optimizer, loss):
     assert (history.num_epochs, history.num_steps, history.outcome) == (2, 8, "finished")
 
 
+def test_the_look_at_the_first_batch_takes_no_random_numbers():
+    class AlwaysDropping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(36, 3)
+
+        def forward(self, X):
+            return self.linear(F.dropout(X.flatten(1), 0.5))  # in evaluation mode, too
+
+    torch.manual_seed(3)
+    model = AlwaysDropping()
+    state = torch.get_rng_state()
+    X, y = next(iter(make_train()))
+    expected = F.cross_entropy(model(X), y).item()
+    torch.set_rng_state(state)
+    history = fit(model, make_train(), num_epochs=1, optimizer=SGD)
+    assert history.steps["loss"][0] == expected
+
+
 def test_fit_learns():
     model = make_model()
     history = fit(model, make_train(), make_validation(), num_epochs=8, optimizer=Adam)
