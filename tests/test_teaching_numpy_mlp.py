@@ -392,13 +392,14 @@ def test_at_least_five_mutants(name):
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_notebooks_solution_is_accepted(name, capsys):
-    assert getattr(checks, name)(notebook_solutions()[name])
+    getattr(checks, name)(notebook_solutions()[name])
     assert capsys.readouterr().out == f"✔ {name}: accepted.\n"
 
 
 @pytest.mark.parametrize(("name", "solution"), OTHERWISE_WRITTEN)
 def test_another_right_solution_is_accepted(name, solution):
-    assert getattr(checks, name)(solution)
+    with np.errstate(all="ignore"):
+        getattr(checks, name).unguarded(solution)
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -407,7 +408,7 @@ def test_an_open_exercise_is_asked_for_kindly(name, capsys, monkeypatch):
         raise NotImplementedError
 
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
-    assert getattr(checks, name)(stub) is False
+    getattr(checks, name)(stub)
     assert capsys.readouterr().out.startswith(f"… {name}: nothing to check yet.")
 
 
@@ -444,13 +445,13 @@ def test_a_network_of_right_parts_learns(capsys):
         (space["forward"], space["backward"], space["update"]),
         (layers(relu, softmax), backprop(bias=lambda d: d.sum(0, keepdims=True)), update_with_out),
     ):
-        assert checks.network(functions, *separable_images())
-        assert capsys.readouterr().out.startswith("Your network reads")
+        checks.network(functions, *separable_images())
+        assert re.fullmatch(r"Your network reads \d+ % .*\n✔ your network: accepted.\n", capsys.readouterr().out)
 
 
 def test_a_mistake_is_printed_and_the_notebook_goes_on(capsys, monkeypatch):
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
-    assert checks.relu(np.abs) is False
+    checks.relu(np.abs)
     assert re.fullmatch(r"✘ relu: negative values come out positive.*\n", capsys.readouterr().out)
 
 

@@ -30,9 +30,9 @@ def exercise(name: str) -> Callable:
         What the exercise is called on the page.
     """
 
-    def decorate(check: Callable[..., None]) -> Callable[..., bool]:
+    def decorate(check: Callable[..., None]) -> Callable[..., None]:
         @wraps(check)
-        def checked(solution: Any, *args: Any) -> bool:
+        def checked(solution: Any, *args: Any) -> None:
             try:
                 with np.errstate(all="ignore"):
                     check(solution, *args)
@@ -41,9 +41,8 @@ def exercise(name: str) -> Callable:
                     raise
                 mark = "…" if isinstance(error, Unsolved) else "✘"
                 print(f"{mark} {name}: {error}")
-                return False
-            print(f"✔ {name}: accepted.")
-            return True
+            else:
+                print(f"✔ {name}: accepted.")
 
         checked.unguarded = check
         return checked
