@@ -99,6 +99,7 @@ def test_the_flip_rate_is_p(flip, p):
     [
         (64, 64, (0.75, 1.0), (3 / 4, 4 / 3)),  # most rectangles do not fit at the first try
         (32, 48, (0.08, 1.0), (3 / 4, 4 / 3)),
+        (9, 7, (0.2, 1.0), (3 / 4, 4 / 3)),  # so small that rounding matters
         (20, 60, (0.9, 1.0), (3 / 4, 4 / 3)),  # none fits: the central one
         (60, 20, (0.9, 1.0), (3 / 4, 4 / 3)),
         (64, 64, (1.0, 1.0), (1.0, 1.0)),

@@ -109,6 +109,9 @@ def test_batches_are_new_memory():
         X.zero_()
         y.zero_()
     assert torch.equal(part.images, before)
+    floats = part.images / 255
+    epoch(Batches(part, 10, mean=MEAN, augment=[lambda X, generator: floats]))
+    assert torch.equal(floats, before / 255)
     assert part.labels.tolist() == [n % 4 for n in range(10)]
 
 
@@ -132,6 +135,11 @@ def test_the_order_does_not_depend_on_the_augmentation():
     plain, augmented = Batches(split(), 3, shuffle=True), Batches(split(), 3, shuffle=True, augment=[Cutout(2)])
     for _ in range(2):
         assert torch.equal(epoch(plain)[1], epoch(augmented)[1])
+
+
+def test_order_and_augmentation_draw_from_different_numbers():
+    state = Batches(split(), 3, seed=4).state_dict()
+    assert not torch.equal(state["order"], state["noise"])
 
 
 def test_other_random_numbers_neither_change_batches_nor_are_changed_by_them():
