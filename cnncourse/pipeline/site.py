@@ -109,9 +109,8 @@ def stage(project: Project, profile: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy2(project.root / name, folder / name)
-    ignored = shutil.ignore_patterns(
-        "claims", "page.png", "__pycache__", ".ipynb_checkpoints"
-    )  # page.png: the README's
+    # The ledger becomes a page of its own; page.png is the README's picture.
+    ignored = shutil.ignore_patterns("claims", "page.png", "__pycache__", ".ipynb_checkpoints")
     shutil.copytree(project.root / "book", folder / "book", ignore=ignored)
     for page in table_of_contents(project):
         if page.startswith("notebooks/"):
