@@ -38,9 +38,6 @@ plt.show()"""
 WIDGET = "import ipywidgets\nipywidgets.IntSlider(value=3)"
 
 
-pytestmark = pytest.mark.xdist_group("refresh")  # the fixture `refreshed` starts a dozen kernels: only one worker does
-
-
 @pytest.fixture(scope="module")
 def refreshed(new_course):
     """A course after one refresh: the project, the exit code, what was said, and the failing notebooks as they were."""
