@@ -156,7 +156,7 @@ def test_the_executed_copy_has_to_be_one_of_the_source(good):
 # --- bands ------------------------------------------------------------------------------------------------------
 
 
-def results(seed=0, profile="smoke", notebook="02_numpy_mlp", commit="0123456789ab", curves=(), **metrics) -> Results:
+def results(seed=0, curves=(), profile="smoke", notebook="02_numpy_mlp", commit="0123456789ab", **metrics) -> Results:
     provenance = Provenance(
         profile=profile, seed=seed, seeds=[seed], device="cpu", device_name="", threads=1, data=[], python="",
         packages={}, commit=commit, finished="", wall_time_s=0.0,
@@ -195,6 +195,16 @@ def test_fixed_cases_widen_the_band_by_the_error_of_their_mean():
     cases = Metric(kind="trained", per_seed={0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0})
     band = with_bands(runs(*[cases] * 5)).metrics["m"].band
     assert (band.mean, band.sd) == pytest.approx((2.5, (5 / 3) ** 0.5 / 2))
+
+
+def test_a_metric_and_a_curve_of_one_name_have_bands_of_their_own():
+    def run(seed):
+        curve = Curve(x=[1, 2], per_seed={seed: [10.0 * seed, 20.0 * seed]}, x_label="", y_label="")
+        return results(seed, {"m": curve}, m=Metric(kind="trained", per_seed={seed: float(seed)}))
+
+    banded = with_bands([run(seed) for seed in range(5)])
+    assert banded.metrics["m"].band.mean == 2.0
+    assert banded.curves["m"].band.mean == [20.0, 40.0]
 
 
 def test_a_single_trained_number_is_its_own_statistic():

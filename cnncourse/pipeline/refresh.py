@@ -204,8 +204,8 @@ def _commit(project: Project, draft: _Draft, results: Results) -> Refreshed:
     refreshed.changes += update(project.results / "smoke" / f"{draft.notebook.stem}.json", results)
     if draft.text.encode() != draft.source:
         cache.write(path, draft.text)
-    items = results.metrics | results.curves
-    same = [name for name, item in items.items() if item.band and not any(_listed(item.band.sd))]
+    items = [*results.metrics.items(), *results.curves.items()]
+    same = [name for name, item in items if item.band and not any(_listed(item.band.sd))]
     if same:
         refreshed.notes.append(
             f"note: trained, but the same in every run: {', '.join(same)}. Their bands allow for round-off only; what"
@@ -235,22 +235,24 @@ def with_bands(runs: Sequence[Results]) -> Results:
                     f"{first.notebook}: {name} is not recorded at every seed ({run.provenance.seed} differs).",
                     "Record the same names in every run.",
                 )
-    bands = {}
-    for kind in ("metrics", "curves"):
-        for name in getattr(first, kind):
+
+    def banded(kind: str) -> dict[str, Refreshable]:
+        items = {}
+        for name, item in getattr(first, kind).items():
             try:
-                bands[name] = _band([getattr(run, kind)[name] for run in runs])
+                items[name] = item.model_copy(update={"band": _band([getattr(run, kind)[name] for run in runs])})
             except ValueError as error:
                 raise CourseError(
                     f"{first.notebook}: {name} {error}",
                     "An exact value may depend on the seed only when recorded per seed; values that come from training"
                     " or round-off are numbers of kind 'trained', as many in every run.",
                 ) from None
+        return items
 
-    def banded(items: dict[str, Refreshable]) -> dict[str, Refreshable]:
-        return {name: item.model_copy(update={"band": bands[name]}) for name, item in items.items()}
-
-    return first.model_copy(update={"metrics": banded(first.metrics), "curves": banded(first.curves)})
+    results = first.model_copy(update={"metrics": banded("metrics"), "curves": banded("curves")})
+    if broken := contract.compare(results, results):
+        raise CourseError(f"{first.notebook}: its own bands refuse the run at the defaults:\n{contract.report(broken)}")
+    return results
 
 
 def _band(items: Sequence[Refreshable]) -> Band | None:
