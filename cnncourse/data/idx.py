@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +11,13 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncourse.errors import CourseError
+from cnncourse.data import faults
+from cnncourse.data.faults import WrongContent
 
 if TYPE_CHECKING:
     import numpy as np
 
 _GZIP = b"\x1f\x8b"
-_WEB_PAGE = "is a web page (HTML): a login or error page was saved in place of the data"
-
-
-class WrongContent(CourseError):
-    """A file that can be read, but holds something else than it should: an intact copy mends it."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +57,7 @@ def locate(folder: Path, files: Sequence[IdxFile]) -> dict[IdxFile, Path]:
     CourseError
         When the folder cannot be listed. A folder that does not exist is just empty.
     """
-    try:
-        present = set(os.listdir(folder))
-    except FileNotFoundError:
-        return {}
-    except NotADirectoryError:
-        raise CourseError(
-            f"{folder} should be a folder, but it or a folder above it is a file.", "Move that file away."
-        ) from None
-    except OSError as error:
-        raise _unreadable(folder, error) from None
+    present = faults.names_in(folder)
     return {
         file: folder / name
         for file in files
@@ -109,7 +95,7 @@ def read(path: Path, file: IdxFile, family: Sequence[IdxFile] = ()) -> np.ndarra
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise faults.unreadable(path, error) from None
     if path.suffix == ".gz" and content.size:
         try:
             content = np.frombuffer(bytearray(gzip.decompress(content.tobytes())), dtype=np.uint8)
@@ -132,8 +118,8 @@ def _diagnose(start: bytes, size: int, digest: str, file: IdxFile, family: Seque
             )
     if start.startswith(_GZIP):
         return "is still compressed", f"Rename {file.name} to {file.name}.gz."
-    if _is_web_page(start):
-        return _WEB_PAGE, ""
+    if faults.is_web_page(start):
+        return faults.WEB_PAGE, ""
     for other in family:
         if other.shape != file.shape and start.startswith(other.header):
             return f"is, by its header, a file of {_contents(other)}", ""
@@ -149,8 +135,8 @@ def _diagnose(start: bytes, size: int, digest: str, file: IdxFile, family: Seque
 
 
 def _diagnose_compressed(start: bytes, size: int) -> tuple[str, str]:
-    if _is_web_page(start):
-        return _WEB_PAGE, ""
+    if faults.is_web_page(start):
+        return faults.WEB_PAGE, ""
     if start.startswith(_GZIP):
         return f"is truncated or altered: its {size:,} bytes cannot be decompressed", ""
     return f"is not a gzip file: it starts with {start[:4].hex(' ')}", ""
@@ -164,23 +150,6 @@ def _wrong(path: Path, file: IdxFile, problem: str, remedy: str) -> WrongContent
         f"that start with {file.header.hex(' ')}, SHA-256 {file.sha256}.",
         remedy or f"Put an intact {path.name} in its place.",
     )
-
-
-def _unreadable(path: Path, error: OSError) -> CourseError:
-    if isinstance(error, FileNotFoundError):
-        return CourseError(f"{path} is a link to a file that is not there.", "Mend or delete the link.")
-    if isinstance(error, IsADirectoryError):
-        return CourseError(f"{path} is a folder, but should be a file.", "Move the folder away.")
-    return CourseError(
-        f"{path} cannot be read: {error.strerror or error}.",
-        "Give yourself permission to read it and its folder."
-        if isinstance(error, PermissionError)
-        else "Put an intact copy in its place.",
-    )
-
-
-def _is_web_page(start: bytes) -> bool:
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head"))
 
 
 def _contents(file: IdxFile) -> str:

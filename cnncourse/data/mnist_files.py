@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
-import ssl
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnncourse.data import idx
+from cnncourse.data import download, idx
+from cnncourse.data.faults import WrongContent
 from cnncourse.data.idx import IdxFile
-from cnncourse.data.root import VARIABLE, data_root
+from cnncourse.data.root import VARIABLE, origin
 from cnncourse.errors import CourseError
 
 if TYPE_CHECKING:
@@ -44,7 +39,6 @@ TEST_LABELS = IdxFile(
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
 FILES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
-TIMEOUT_S = 30  # of each network operation: torchvision sets none and would wait for ever
 
 
 @dataclass(frozen=True)
@@ -97,29 +91,21 @@ def fetch(root: Path) -> None:
     if not wanted:
         return
     raw = raw_folder(root)
-    try:
-        raw.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=raw) as scratch, _network_timeout():
-            from torchvision.datasets import MNIST
+    with download.scratch(raw, "70 MB", lambda *why: not_found(root, wanted, *why)) as scratch:
+        from torchvision.datasets import MNIST
 
-            MNIST(scratch, download=True)
-            for file in FILES:
-                if file.name in wanted:
-                    arrived = raw_folder(Path(scratch)) / file.name
-                    idx.read(arrived, file, FILES)
-                    arrived.replace(raw / file.name)
-    except (RuntimeError, HTTPException, ConnectionError, TimeoutError, ssl.SSLError, EOFError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise not_found(root, wanted, f"The download failed: {reason}") from error
-    except OSError as error:
-        problem = f"The download could not be written: {error.strerror or error}."
-        raise not_found(root, wanted, problem, "Free 70 MB there and make the folder writable, then") from error
+        MNIST(scratch, download=True)
+        for file in FILES:
+            if file.name in wanted:
+                arrived = raw_folder(scratch) / file.name
+                idx.read(arrived, file, FILES)
+                arrived.replace(raw / file.name)
 
 
 def damaged(problems: tuple[CourseError, ...]) -> CourseError:
     """One error for all that is the matter with the files."""
     remedies = list(dict.fromkeys(problem.remedy for problem in problems))
-    if all(isinstance(problem, idx.WrongContent) for problem in problems):
+    if all(isinstance(problem, WrongContent) for problem in problems):
         remedies.append("Or let `cnncourse data --fetch mnist` replace what is damaged by verified downloads.")
     return CourseError(
         "MNIST is there, but cannot be used.\n" + "\n".join(problem.what for problem in problems),
@@ -132,7 +118,7 @@ def not_found(root: Path, missing: tuple[str, ...], because: str = "", first: st
     raw = raw_folder(root)
     state = "is incomplete" if len(missing) < len(FILES) else "was not found"
     return CourseError(
-        f"MNIST {state}: {raw}{_origin(root)} lacks {', '.join(missing)}.\n{because}".rstrip(),
+        f"MNIST {state}: {raw}{origin(root)} lacks {', '.join(missing)}.\n{because}".rstrip(),
         misplaced(root)
         or "Do one of these:\n"
         f"- {first}: cnncourse data --fetch mnist\n"
@@ -140,12 +126,6 @@ def not_found(root: Path, missing: tuple[str, ...], because: str = "", first: st
         f"- Set {VARIABLE} to a folder that has all four in MNIST/raw\n"
         "- Work with scikit-learn's digits instead: profile 'smoke', or mnist(profile, embedded=True)",
     )
-
-
-def _origin(root: Path) -> str:
-    if root != data_root():
-        return ""
-    return f" (from {VARIABLE})" if os.environ.get(VARIABLE) else f" ({VARIABLE} is not set)"
 
 
 def misplaced(root: Path) -> str:
@@ -157,13 +137,3 @@ def misplaced(root: Path) -> str:
                 return f"The files are in {folder}: set {VARIABLE} to {above}."
             return f"The files are in {folder}: move them to {raw_folder(root)}."
     return ""
-
-
-@contextmanager
-def _network_timeout() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

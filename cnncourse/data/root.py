@@ -20,3 +20,29 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
 
         root = user_cache_path("cnncourse", appauthor=False) / "data"
     return Path(root).expanduser().absolute()
+
+
+def origin(root: Path) -> str:
+    """How `root` came to be the data root, as a parenthesis; empty for a folder that was handed over."""
+    if root != data_root():
+        return ""
+    return f" (from {VARIABLE})" if os.environ.get(VARIABLE) else f" ({VARIABLE} is not set)"
+
+
+def misplaced(root: Path, folder: str, witness: str) -> str:
+    """A sentence about data that lie next to the place where they should be; empty when there are none.
+
+    Parameters
+    ----------
+    root : Path
+        The data root.
+    folder : str
+        Name of the folder in `root` that should hold the data.
+    witness : str
+        Something that is in that folder.
+    """
+    if not os.path.exists(root / witness):
+        return ""
+    if root.name == folder:
+        return f"The data are in {root}: set {VARIABLE} to {root.parent}."
+    return f"The data are in {root}: move them to {root / folder}."
