@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # torch costs a second to import: only the functions that make tensors import it
@@ -25,6 +25,8 @@ class Source:
         Number of images in each part.
     note : str
         Licence, and how the data differ from what the name promises.
+    publishable : bool
+        Whether images may be shown on a published page. Where not, draw them only on the reader's own machine.
     location : str
         Folder on this machine. Not part of the identity, and never published.
     """
@@ -34,6 +36,7 @@ class Source:
     sha256: str
     sizes: dict[str, int]
     note: str
+    publishable: bool = True
     location: str = field(default="", compare=False, repr=False)
 
 
@@ -47,10 +50,13 @@ class Split:
         uint8, shape (N, C, H, W), 0 to 255.
     labels : torch.Tensor
         int64, shape (N,), index of the class.
+    names : tuple of str
+        File of each image, such as 'Cat/1.Cat.jpg'; empty where the images are not single files.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,6 +86,26 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: Source
+
+    def without_validation(self) -> Dataset:
+        """The same data with the validation part appended to the training part, as for a last training run.
+
+        The validation part of the result is empty; mean and standard deviation are those of the longer training part.
+        """
+        import torch
+
+        both = (self.train, self.validation)
+        train = Split(
+            torch.cat([part.images for part in both]),
+            torch.cat([part.labels for part in both]),
+            self.train.names + self.validation.names,
+        )
+        nothing = Split(train.images[:0], train.labels[:0])
+        sizes = self.source.sizes | {"train": len(train), "validation": 0}
+        mean, std = mean_std(train.images)
+        return replace(
+            self, train=train, validation=nothing, mean=mean, std=std, source=replace(self.source, sizes=sizes)
+        )
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{part} {size:,}" for part, size in self.source.sizes.items())
