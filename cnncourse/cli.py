@@ -37,7 +37,8 @@ def _course() -> None:  # without it, typer takes an app with a single command f
 @app.command()
 def data(
     fetch: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Download a data set (mnist) into the data root.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Download a data set (mnist, cifar10, cats_dogs) into the data root."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Exit with 1 when a data set that is there is damaged.")

@@ -129,11 +129,11 @@ def test_installed_packages_count_but_not_the_course_itself(monkeypatch):
 
 def test_a_stand_in_depends_on_every_data_set_that_may_come(monkeypatch):
     source = {"name": "digits", "kind": "embedded", "sha256": "d"}
-    monkeypatch.setattr(cache, "_survey", lambda: {"MNIST": cache.MISSING, "digits": "d"})
+    monkeypatch.setattr(cache, "_survey", lambda *names: {"MNIST": cache.MISSING, "digits": "d"})
     assert cache.data_used([source], "smoke") == {"digits": "d"}
     used = Used(data=cache.data_used([source], "laptop"))
     assert cache.current(used).data == used.data
-    monkeypatch.setattr(cache, "_survey", lambda: {"MNIST": "m", "digits": "d"})
+    monkeypatch.setattr(cache, "_survey", lambda *names: {"MNIST": "m", "digits": "d"})
     assert cache.differences(used, cache.current(used).restricted_to(used)) == ["MNIST"]
 
 
@@ -306,7 +306,7 @@ def course(tmp_path, monkeypatch):
     (committed / "claims").mkdir(parents=True)
     (committed / "claims" / "report.yml").write_text(LEDGER)
     (committed / "results" / "full").mkdir(parents=True)
-    monkeypatch.setattr(cache, "_survey", lambda: {"MNIST": "m"})
+    monkeypatch.setattr(cache, "_survey", lambda *names: {"MNIST": "m"})
     monkeypatch.setattr(workers.Local, "workers", lambda self, tasks: workers.contextmanager(_one_worker)())
 
     project = make_course(tmp_path / "course")
@@ -379,9 +379,9 @@ def test_every_ingredient_runs_the_notebook_again_and_nothing_else_does(course, 
     nothing_runs()
 
     # data: the set that it used, and another one
-    monkeypatch.setattr(cache, "_survey", lambda: {"MNIST": "other files"})
+    monkeypatch.setattr(cache, "_survey", lambda *names: {"MNIST": "other files"})
     runs_again("MNIST")
-    monkeypatch.setattr(cache, "_survey", lambda: {"MNIST": "m", "CIFAR-10": "c"})
+    monkeypatch.setattr(cache, "_survey", lambda *names: {"MNIST": "m", "CIFAR-10": "c"})
     nothing_runs()
 
     # parameters; what was kept for others is still there

@@ -61,7 +61,8 @@ def test_every_needed_package_is_listed_with_its_version(checkout):
 def test_data_are_found_or_said_to_be_missing_with_a_way_to_get_them(checkout):
     report = doctor.examine()
     states = {entry["name"]: entry["state"] for entry in report["data"]}
-    assert states == {"MNIST": "not found", "scikit-learn digits": "found"}
+    assert {name for name, state in states.items() if state == "not found"} == {"MNIST", "CIFAR-10", "Cats and dogs"}
+    assert states["scikit-learn digits"] == states["drawn shapes"] == states["drawn cats and dogs"] == "found"
     [note] = [p for p in report["problems"] if "MNIST" in p["what"]]
     assert note["needed"] is False  # the small profile does without
     assert "cnncourse data" in note["remedy"]

@@ -204,14 +204,18 @@ def data_used(sources: Iterable[dict[str, str]], profile: str) -> dict[str, str]
 
 
 def _data(used: dict[str, str]) -> dict[str, str]:
-    found = _survey() if used else {}
+    found = _survey(used) if used else {}
     return {name: found.get(name, MISSING) for name in used}
 
 
-def _survey() -> dict[str, str]:
+def _survey(names: Iterable[str] | None = None) -> dict[str, str]:
+    """Content of the data sets with these names (of all), by what is always their key and by the name of the source."""
     from cnncourse.data import inventory
 
-    return {entry.name: entry.source.sha256 if entry.source else MISSING for entry in inventory.survey()}
+    found = {}
+    for entry in inventory.survey(names=None if names is None else set(names)):
+        found[entry.key] = found[entry.name] = entry.source.sha256 if entry.source else MISSING
+    return found
 
 
 def key(notebook: NotebookNode, parameters: dict[str, Any], where: Surroundings, threads: int) -> Key:
