@@ -199,6 +199,20 @@ def test_the_archive_is_read_where_it_lies(root, contents, tmp_path):
     assert str(tmp_path) not in repr(there.source)
 
 
+def test_batches_are_read_as_python_2_wrote_them():
+    rows, text = np.arange(6144, dtype=np.uint8).reshape(2, 3072), b"T" + (6144).to_bytes(4, "little")
+    pickled = (
+        b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x02M\x00\x0c\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
+        b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89"
+    )
+    pickled += text + rows.tobytes() + b"tbU\x06labels](K\x01K\x02eu."
+    found = cifar10_files.Found({"old": pickled}, (), ())
+    pixels, labels = cifar10_files.arrays(found, (batch("old", pickled),))
+    assert np.array_equal(pixels, rows.reshape(2, 3, 32, 32))
+    assert labels.tolist() == [1, 2]
+
+
 def test_checksums_are_those_that_torchvision_publishes():
     from torchvision.datasets import CIFAR10
 
