@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from cnncourse import provenance
+from cnncourse import provenance, reads
 from cnncourse.errors import CourseError
 from cnncourse.project import PROFILES, committed
 from cnncourse.results import Curve, DataRecord, Metric, Provenance, Results
@@ -221,7 +221,7 @@ class Session:
         """The committed results of the best profile there is (full, then laptop, then smoke), or None."""
         for profile in reversed(PROFILES):
             path = committed("results") / profile / f"{self.notebook}.json"
-            self.note_read(path)
+            self.note_read(reads.name(path))
             if path.is_file():
                 return Results.load(path)
         return None
@@ -232,17 +232,13 @@ class Session:
 
         from cnncourse import claims
 
-        for path in claims.inputs(self.notebook, self.profile):
-            self.note_read(path)
+        for name in claims.inputs(self.notebook, self.profile):
+            self.note_read(name)
         display(claims.table(self.results(), ids or None))
 
-    def note_read(self, path: Path) -> None:
-        """Note that the page depends on a committed file: its change, or coming, executes the notebook again."""
-        import hashlib
-
-        root = committed("results" if path.suffix == ".json" else "claims")
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "missing"
-        self.reads[f"{root.name}/{path.relative_to(root).as_posix()}"] = content
+    def note_read(self, name: str) -> None:
+        """Note that the page depends on a committed file (:func:`cnncourse.reads.name`): a change executes it again."""
+        self.reads[name] = reads.content(name)
 
     def finish(self) -> None:
         """End the run: write the results where the pipeline asked for them, and show the provenance stamp."""

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 from typer.testing import CliRunner
 
-from cnncourse import claims
+from cnncourse import claims, reads
 from cnncourse.claims import command
 from cnncourse.claims.ledger import Claim
 from cnncourse.cli import app
@@ -206,8 +206,8 @@ def project(tmp_path):
 def committed(project, monkeypatch):
     """The package finds the test project's committed files."""
     where = {"claims": project.ledger, "results": project.results}
-    for module in ("ledger", "tables", "verdicts"):
-        monkeypatch.setattr(f"cnncourse.claims.{module}.committed", where.__getitem__)
+    for module in ("claims.ledger", "claims.tables", "claims.verdicts", "reads"):
+        monkeypatch.setattr(f"cnncourse.{module}.committed", where.__getitem__)
     return project
 
 
@@ -250,12 +250,6 @@ class TestLedgerFiles:
             "correction:\n  text: so\n  rule: {equal: {metric: count, value: 8}}\n", "  "))  # fmt: skip
         with pytest.raises(CourseError, match="a correction needs a rule"):
             claims.load(project.ledger)
-
-    def test_a_file_changes_its_hash_with_its_content(self, project):
-        before = claims.hashes(project.ledger)
-        change(project, "97.9%", "97.8%")
-        assert before.keys() == claims.hashes(project.ledger).keys() == {"ift6135.yml"}
-        assert before != claims.hashes(project.ledger)
 
     def test_an_edit_is_seen_at_once(self, project):
         assert claims.load(project.ledger)[0].claims[0].claim == "There are 7 | of them."
@@ -335,8 +329,20 @@ class TestTableInANotebook:
         assert "<td>count: 7<br><small>smoke</small></td>" in text
 
     def test_inputs_are_the_ledger_and_the_other_profiles(self, committed):
-        names = [path.relative_to(committed.root).as_posix() for path in claims.inputs("02_test", "laptop")]
-        assert names == ["book/claims/ift6135.yml", "results/full/02_test.json"]
+        assert claims.inputs("02_test", "laptop") == ["claims/ift6135.yml#02_test", "results/full/02_test.json"]
+
+    def test_a_page_depends_on_its_own_claims_alone(self, committed):
+        mine, other = reads.content("claims/ift6135.yml#02_test"), reads.content("claims/ift6135.yml#05_later")
+        change(committed, "There is a figure.", "There are figures.")
+        assert reads.content("claims/ift6135.yml#02_test") == mine
+        assert reads.content("claims/ift6135.yml#05_later") != other
+        change(committed, "notebook: 05_later", "notebook: 02_test")
+        assert reads.content("claims/ift6135.yml#02_test") != mine
+
+    def test_a_result_that_comes_is_noticed(self, committed):
+        assert reads.content("results/full/02_test.json") == reads.MISSING
+        run("full", count=exact(7)).save(committed.results / "full/02_test.json")
+        assert reads.content("results/full/02_test.json") != reads.MISSING
 
 
 class TestCommand:

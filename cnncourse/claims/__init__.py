@@ -1,6 +1,6 @@
 """The claims ledger: every claim of the five reports, the rule that judges it, and its verdict."""
 
-from cnncourse.claims.ledger import Claim, Report, files, hashes, load
+from cnncourse.claims.ledger import Claim, Report, files, load, read
 from cnncourse.claims.tables import ClaimTable, inputs, judge_all, page, table, totals
 from cnncourse.claims.verdicts import VERDICTS, Verdict, best_verdict, published, verdict
 
@@ -12,12 +12,12 @@ __all__ = [
     "Verdict",
     "best_verdict",
     "files",
-    "hashes",
     "inputs",
     "judge_all",
     "load",
     "page",
     "published",
+    "read",
     "table",
     "totals",
     "verdict",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +126,7 @@ def load(folder: Path | None = None) -> tuple[Report, ...]:
     paths = files(folder)
     if not paths:
         raise CourseError(f"No ledger in {folder or committed('claims')}.", "Expected book/claims/*.yml.")
-    reports = tuple(_parse(path.read_text(encoding="utf-8"), path.name) for path in paths)
+    reports = tuple(map(read, paths))
     owner: dict[str, str] = {}
     for path, report in zip(paths, reports, strict=True):
         for claim in report.claims:
@@ -140,9 +139,9 @@ def load(folder: Path | None = None) -> tuple[Report, ...]:
     return reports
 
 
-def hashes(folder: Path | None = None) -> dict[str, str]:
-    """sha256 of each file of the ledger, by file name: what a page that shows claims depends on."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files(folder)}
+def read(path: Path) -> Report:
+    """Read and check one file of the ledger; CourseError as :func:`load`."""
+    return _parse(path.read_text(encoding="utf-8"), path.name)
 
 
 @lru_cache(maxsize=32)  # by content: a notebook asks for its claims several times

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnncourse import reads
 from cnncourse.claims.evidence import Evidence, Missing
 from cnncourse.claims.ledger import Claim, Report, files, load
 from cnncourse.claims.text import words
@@ -68,12 +69,13 @@ def row(v: Verdict) -> dict[str, str]:
     }
 
 
-def inputs(notebook: str, profile: str) -> list[Path]:
-    """The committed files that :func:`table` looks for in a run of this profile: the ledger, other profiles' results.
+def inputs(notebook: str, profile: str) -> list[str]:
+    """What :func:`table` looks for in a run of this profile: the notebook's claims, other profiles' results.
 
     A page never reads the committed results of its own profile, which are made from the page.
     """
-    return [*files(), *(committed("results") / p / f"{notebook}.json" for p in _others(profile))]
+    results = [committed("results") / p / f"{notebook}.json" for p in _others(profile)]
+    return [*(reads.name(path, notebook) for path in files()), *map(reads.name, results)]
 
 
 def table(results: Results, ids: Iterable[str] | None = None) -> ClaimTable:

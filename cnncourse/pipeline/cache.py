@@ -27,6 +27,7 @@ from typing import Any, Literal
 from nbformat import NotebookNode
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cnncourse import reads
 from cnncourse.project import committed, module_files
 
 FORMAT = 1
@@ -185,12 +186,7 @@ def module_hashes(names: Iterable[str] | None = None) -> dict[str, str]:
 def current(used: Used) -> Used:
     """The same modules, files and data as they are now. Call it where the kernels run."""
     modules = module_hashes(name for name in used.modules if name != "package files")
-    reads = {}
-    for name in used.reads:
-        kind, _, rest = name.partition("/")
-        path = committed(kind) / rest
-        reads[name] = hash_file(path) if path.is_file() else MISSING
-    return Used(modules=modules, reads=reads, data=_data(used.data))
+    return Used(modules=modules, reads={name: reads.content(name) for name in used.reads}, data=_data(used.data))
 
 
 def data_used(sources: Iterable[dict[str, str]], profile: str) -> dict[str, str]:
