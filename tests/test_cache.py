@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tiny_course import add, code, make_course, printed, session
 
-from cnncourse import reads
+import cnncourse.reads
 from cnncourse.pipeline import cache, kernel, progress, runner, workers
 from cnncourse.pipeline.cache import Cache, Entry, Key, Used
 from cnncourse.pipeline.execute import execute
@@ -303,7 +303,7 @@ def course(tmp_path, monkeypatch):
         lambda: module_files() | {name: package / f"{name}.py" for name in names - {"cnncourse"}},
     )
     committed = tmp_path / "committed"
-    for module in (cache, reads):
+    for module in (cache, cnncourse.reads):
         monkeypatch.setattr(module, "committed", lambda kind: committed / kind)
     (committed / "claims").mkdir(parents=True)
     (committed / "claims" / "report.yml").write_text(LEDGER)
