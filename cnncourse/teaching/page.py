@@ -81,11 +81,12 @@ def show(plain: str, markup: str, *assets: str) -> None:
     markup : str
         HTML; `refresh` drops it.
     *assets : str
-        File names in ``teaching/web``, beside the common style sheet.
+        File names in ``teaching/web``, beside those of every box.
     """
     from IPython.display import display
 
-    styles = "".join(asset(name) for name in ("box.css", *assets) if name.endswith(".css"))
+    assets = ("box.css", "box.js", *assets)
+    styles = "".join(asset(name) for name in assets if name.endswith(".css"))
     scripts = "".join(f"<script>\n{asset(name)}</script>" for name in assets if name.endswith(".js"))
     display(
         {"text/plain": plain, "text/html": f"<style>\n{styles}</style>\n{markup}\n{scripts}"},

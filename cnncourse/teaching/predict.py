@@ -8,7 +8,7 @@ from cnncourse.errors import CourseError
 from cnncourse.teaching.page import attribute, check_key, inline, place, show
 
 _ASSETS = ("predict.css", "predict.js")
-_options: dict[str, list[str]] = {}  # of the predictions that this kernel has shown
+_shown: dict[str, tuple[list[str], str]] = {}  # options and unit of the predictions that this kernel has asked for
 
 
 def predict(key: str, question: str, options: Sequence[str] = (), *, unit: str = "") -> None:
@@ -39,7 +39,7 @@ def predict(key: str, question: str, options: Sequence[str] = (), *, unit: str =
         raise CourseError(
             f"The prediction {key!r} offers no choice.", "Pass two options or more; or none, for a number with a unit."
         )
-    _options[key] = list(options)
+    _shown[key] = list(options), unit
     lines = [f"Predict first: {question}"]
     lines += [f"  ({letter}) {option}" for letter, option in _lettered(options)]
     show("\n".join(lines), _form(key, question, options, unit), *_ASSETS)
@@ -63,13 +63,14 @@ def measured(key: str, answer: str | float, note: str = "") -> None:
         When the prediction has no such option.
     """
     check_key(key, "a prediction")
-    options = dict(_lettered(_options.get(key, ())))
+    options, unit = _shown.get(key, ((), ""))
+    options = dict(_lettered(options))
     if options and answer not in options:
         raise CourseError(
             f"The prediction {key!r} has the options {', '.join(options)}, not {answer!r}.", "Pass the letter of one."
         )
     chosen = isinstance(answer, str) and len(answer) == 1
-    text = f"({answer}) {options[answer]}" if options else f"({answer})" if chosen else str(answer)
+    text = f"({answer}) {options[answer]}" if options else f"({answer})" if chosen else f"{answer} {unit}".strip()
     markup = (
         f'<div class="cnncourse-box cnncourse-measured tex2jax_process" data-key="{place()}:{key}"'
         f' data-answer="{attribute(answer)}"><dl>'
@@ -101,7 +102,7 @@ def _form(key: str, question: str, options: Sequence[str], unit: str) -> str:
         )
     return (
         f'<div class="cnncourse-box cnncourse-predict tex2jax_process" id="{name}" data-key="{place()}:{key}"'
-        ' data-lm-suppress-shortcuts="true"><p class="caption">Predict first</p>'
+        '><p class="caption">Predict first</p>'
         f"<fieldset><legend>{inline(question)}</legend>{fields}</fieldset>"
         '<label class="why">Why? (one sentence, for yourself)<textarea rows="2"></textarea></label>'
         '<p class="buttons"><button type="button" class="commit">Commit to this answer</button> '

@@ -144,7 +144,7 @@ def quiz(key: str, *questions: Question | Number) -> None:
     unfolding = "".join(_unfolding(question) for question in questions)
     markup = (
         f'<div class="cnncourse-box cnncourse-quiz tex2jax_process" data-quiz="{name}"'
-        f' data-lm-suppress-shortcuts="true"><p class="caption">Quiz</p>'
+        f'><p class="caption">Quiz</p>'
         f'<div class="unfolding">{unfolding}</div>{box}</div></div>\n'
         f"<script>\n{asset('quiz.js').replace('NAME', name).replace('/* jupyterquiz */', script)}</script>"
     )

@@ -70,7 +70,7 @@ def slider_figure(
     )
     markup = (
         f'<div class="cnncourse-box cnncourse-slider tex2jax_process" data-start="{first}"'
-        f' data-lm-suppress-shortcuts="true"><div class="controls"><label>{inline(label)}'
+        f'><div class="controls"><label>{inline(label)}'
         f'<input type="range" min="0" max="{len(values) - 1}" step="1" value="{first}" autocomplete="off"></label>'
         "<output></output></div>"
         f'<div class="frames">{figures}</div><p class="unseen" aria-live="polite"></p></div>'
@@ -104,6 +104,8 @@ def _smaller(figure: Figure) -> tuple[str, bytes]:
     """A figure as PNG or SVG, whichever is smaller; it is closed, or the notebook would show it again."""
     import matplotlib.pyplot as plt
 
+    if figure.get_layout_engine() is None:  # labels would be cut off; cutting to them gives frames of different sizes
+        figure.set_layout_engine("constrained")
     found = {}
     for kind in ("png", "svg"):
         buffer = io.BytesIO()

@@ -67,7 +67,7 @@ def kernel_stepper(
     size = [(p - k) // stride + 1 for p, k in zip(padded, kernel.shape, strict=True)]
     title = f"{'Convolution (kernel flipped)' if flip else 'Cross-correlation'}, stride {stride}, padding {padding}"
     markup = (
-        '<div class="cnncourse-box cnncourse-stepper" data-lm-suppress-shortcuts="true"'
+        '<div class="cnncourse-box cnncourse-stepper"'
         f' data-stepper="{attribute(json.dumps(data))}">'
         f'<p class="caption">{title}</p>'
         '<div class="controls"><button type="button" class="back">Back</button>'
@@ -107,7 +107,7 @@ def output_size_explorer(H: int = 32, F: int = 5, S: int = 1, P: int = 0, D: int
         for name, text, value, low, high in sliders
     )
     markup = (
-        '<div class="cnncourse-box cnncourse-output-size" data-lm-suppress-shortcuts="true">'
+        '<div class="cnncourse-box cnncourse-output-size">'
         f'<p class="caption">Output size of a convolution, along one side</p><div class="sizes">{controls}</div>'
         '<p class="formula" aria-live="polite"></p><div class="picture" aria-hidden="true"></div></div>'
     )
@@ -132,6 +132,10 @@ def _output(data: dict, size: Sequence[int]) -> list[list[float]]:
     )
 
 
+def _text(x: float) -> str:
+    return f"{x:.4g}".replace("-", "−")
+
+
 def _table(name: str, rows: list[list[float]]) -> str:
-    cells = "".join("<tr>" + "".join(f"<td>{x:.4g}</td>" for x in row) + "</tr>" for row in rows)
+    cells = "".join("<tr>" + "".join(f"<td>{_text(x)}</td>" for x in row) + "</tr>" for row in rows)
     return f'<table class="{name.lower()}"><caption>{name}</caption><tbody>{cells}</tbody></table>'

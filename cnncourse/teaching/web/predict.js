@@ -30,7 +30,7 @@
       for (const next of cells.slice(cells.indexOf(cell) + 1)) {
         if (next.classList.contains("jp-CodeCell")) {
           const output = next.querySelector(".jp-Cell-outputArea, .jp-OutputArea");
-          yield { element: output && output.childElementCount ? output : null, code: true };
+          yield { element: output && output.querySelector(".jp-OutputArea-output") ? output : null, code: true };
         } else {
           yield { element: next, heading: next.querySelector("h1, h2, h3, h4, h5, h6") !== null };
         }
@@ -80,13 +80,16 @@
           if (element.dataset.coveredBy === root.dataset.key) {
             element.classList.remove("cnncourse-covered", "cnncourse-covered-text");
             delete element.dataset.coveredBy;
+            delete element.dataset.covered;
           }
         }
         continue;
       }
       for (const part of covered(root)) {
         if (part.element.dataset.coveredBy) continue;
+        const first = !document.querySelector('.cnncourse-covered[data-covered-by="' + root.dataset.key + '"]');
         part.element.dataset.coveredBy = root.dataset.key;
+        part.element.dataset.covered = first ? "first" : "more";
         part.element.classList.add("cnncourse-covered");
         if (!part.code) part.element.classList.add("cnncourse-covered-text");
       }
@@ -100,12 +103,21 @@
     yours.hidden = !answer || answer.choice === null;
     verdict.hidden = yours.hidden;
     if (yours.hidden) return;
-    const text = answer.text + (answer.why ? " Because: " + answer.why : "");
-    if (yours.querySelector("dd").textContent !== text) yours.querySelector("dd").textContent = text;
+    const text = JSON.stringify(answer);
+    if (yours.dataset.shown !== text) yours.querySelector("dd").replaceChildren(...words(box.dataset.key, answer));
+    yours.dataset.shown = text;
     const letter = /^[a-z]$/.test(box.dataset.answer);
-    const word = !letter ? "" : answer.choice === box.dataset.answer ? "As you predicted." : "Not as you predicted: this is where something can be learnt.";
+    const word = !letter ? "" : answer.choice === box.dataset.answer ? "As you predicted." : "Not as you predicted: which part of the reason does not hold?";
     if (verdict.textContent !== word) verdict.textContent = word;
     verdict.hidden = !word;
+  }
+
+  // A prediction in words; the option is copied from the form, where its maths is typeset.
+  function words(key, answer) {
+    const form = document.querySelector('.cnncourse-predict[data-key="' + key + '"]');
+    const input = form && form.querySelector('input[type="radio"][value="' + answer.choice + '"]');
+    const text = input ? Array.from(input.nextElementSibling.cloneNode(true).childNodes) : [answer.text];
+    return answer.why ? text.concat(". Your reason: " + answer.why) : text;
   }
 
   function prepare(root) {
@@ -122,7 +134,7 @@
       again.hidden = answer === null;
       if (answer === null) state.textContent = "";
       else if (answer.choice === null) state.textContent = "Shown without a prediction.";
-      else state.textContent = "You predicted: " + answer.text + (answer.why ? " Because: " + answer.why : "");
+      else state.replaceChildren("You predicted: ", ...words(key, answer));
       for (const input of inputs) {
         if (input.type === "radio") input.checked = answer !== null && answer.choice === input.value;
         else input.value = answer && answer.choice !== null ? answer.choice : "";

@@ -22,6 +22,7 @@
 
   function mend(root, checkNumber) {
     var texts = Array.from(root.querySelectorAll(".unfolding .question"));
+    root.querySelectorAll(".unfolding details > p").forEach(function (text) { text.dataset.source = plain(text); });
     Array.from(root.querySelectorAll(".Quiz")).forEach(function (quiz, index) {
       var feedback = quiz.querySelector(".Feedback"), answers = quiz.querySelector(".Answer"), question = quiz.firstElementChild;
       var inputs = Array.from(answers.querySelectorAll("input"));
@@ -77,6 +78,8 @@
     answers.append(button);
   }
 
+  function plain(node) { return node.textContent.replace(/\s+/g, ""); }
+
   // Maths in feedback: by the page's MathJax, or as JupyterLab has typeset it in the unfolding answers.
   function typeset(feedback, text) {
     if (!/\\\(/.test(feedback.textContent)) return;
@@ -84,9 +87,12 @@
       window.MathJax.typesetPromise([feedback]);
       return;
     }
-    var plain = function (node) { return node.textContent.replace(/\s+/g, ""); };
-    text.querySelectorAll("details > p").forEach(function (same) {
-      if (same.dataset.source === plain(feedback)) feedback.replaceChildren.apply(feedback, Array.from(same.cloneNode(true).childNodes));
+    var count = feedback.textContent.match(/ \[\d+\/\d+\]$/); // of those to choose, added by jupyterquiz
+    Array.from(text.querySelectorAll("details > p")).some(function (same) {
+      if (plain(feedback).indexOf(same.dataset.source) !== 0) return false;
+      feedback.replaceChildren.apply(feedback, Array.from(same.cloneNode(true).childNodes));
+      if (count) feedback.append(count[0]);
+      return true;
     });
   }
 
