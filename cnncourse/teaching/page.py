@@ -83,8 +83,12 @@ def show(plain: str, markup: str, *assets: str) -> None:
     *assets : str
         File names in ``teaching/web``, beside those of every box.
     """
+    from IPython import get_ipython
     from IPython.display import display
 
+    if get_ipython() is None:  # a plain interpreter, which would print the markup
+        print(plain)
+        return
     assets = ("box.css", "box.js", *assets)
     styles = "".join(asset(name) for name in assets if name.endswith(".css"))
     scripts = "".join(f"<script>\n{asset(name)}</script>" for name in assets if name.endswith(".js"))

@@ -187,7 +187,7 @@ def _jupyterquiz(name: str, questions: list[dict]) -> tuple[str, str]:
     from IPython.utils.capture import capture_output
     from jupyterquiz import display_quiz
 
-    if get_ipython() is None:  # a plain interpreter shows text only
+    if get_ipython() is None:  # nothing would be captured, and show() prints only text
         return "", ""
 
     # It draws its id from Python's generator, from which a notebook may draw as well.

@@ -102,7 +102,7 @@ def output_size_explorer(H: int = 32, F: int = 5, S: int = 1, P: int = 0, D: int
         if not low <= value <= high:
             raise CourseError(f"{name} = {value} lies outside its slider.", f"Choose from {low} to {high}.")
     controls = "".join(
-        f'<label><span>{text} = <output>{value}</output></span><input type="range" name="{name}" min="{low}"'
+        f'<label><span>{text} = <b>{value}</b></span><input type="range" name="{name}" min="{low}"'
         f' max="{high}" value="{value}" autocomplete="off"></label>'
         for name, text, value, low, high in sliders
     )

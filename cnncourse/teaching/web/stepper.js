@@ -65,7 +65,7 @@
       const v = {};
       for (const input of inputs) {
         v[input.name] = Number(input.value);
-        input.parentElement.querySelector("output").textContent = input.value;
+        input.parentElement.querySelector("b").textContent = input.value;
       }
       const span = v.D * (v.F - 1) + 1, room = v.H + 2 * v.P - span;
       const start = "⌊(H + 2P − D(F − 1) − 1) / S⌋ + 1 = ⌊(" + v.H + " + 2·" + v.P + " − " + v.D + "·(" + v.F + " − 1) − 1) / " + v.S + "⌋ + 1";
