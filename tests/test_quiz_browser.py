@@ -298,7 +298,7 @@ def test_everything_is_shown_in_print_and_without_javascript(open_page):
     expect(silent.get_by_role("button", name="Commit")).to_be_hidden()
     assert [silent.get_by_text(f"{n} dots").is_visible() for n in (1, 2, 3)] == [True, True, True]
     silent.locator("summary", has_text="Four").first.click()
-    expect(silent.get_by_text("Count your fingers.")).to_be_visible()
+    expect(silent.get_by_text("✔ Right. Count your fingers.")).to_be_visible()
 
 
 # -- sliders ------------------------------------------------------------------------------------------------------
