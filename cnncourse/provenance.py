@@ -68,8 +68,8 @@ def stamp_text(provenance: Provenance) -> str:
     return f"profile: {provenance.profile}\ndata: {data or 'none'}\nseeds: {', '.join(map(str, provenance.seeds))}"
 
 
-def stamp_html(provenance: Provenance) -> str:
-    """The whole stamp as a small table."""
+def stamp_html(provenance: Provenance, trainings: str = "") -> str:
+    """The whole stamp as a small table; `trainings` says which were made and which were found in the store."""
     packages = ", ".join(f"{name} {version}" for name, version in provenance.packages.items())
     threads = (
         f", {provenance.threads} thread{'s' if provenance.threads > 1 else ''}" if provenance.device == "cpu" else ""
@@ -80,5 +80,7 @@ def stamp_html(provenance: Provenance) -> str:
         ["commit", provenance.commit or "not known"],
         ["finished", f"{provenance.finished}, after {provenance.wall_time_s:.0f} s"],
     ]
+    if trainings:
+        facts.insert(-1, ["trainings", trainings])
     rows = "".join(f"<tr><th scope='row'>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in facts)
     return f"<table class='cnncourse-provenance'><caption>How this page was computed</caption>{rows}</table>"

@@ -19,6 +19,7 @@ from cnncourse.results import Curve, DataRecord, Metric, Provenance, Results
 
 T = TypeVar("T")
 RESULTS_VARIABLE = "CNNCOURSE_RESULTS"  # set by `cnncourse run`: where finish() writes the JSON
+_NOT_OPENED = object()
 _current: Session | None = None
 
 
@@ -99,6 +100,7 @@ class Session:
         self.sources: list[Any] = []
         self.finished = False
         self._used_seeds = {seed}
+        self._store: Any = _NOT_OPENED
         self._metrics: dict[str, Metric] = {}
         self._curves: dict[str, Curve] = {}
         self._started = time.monotonic()
@@ -117,6 +119,18 @@ class Session:
         seeds = list(range(self.seed, self.seed + number))
         self._used_seeds.update(seeds)
         return seeds
+
+    @property
+    def store(self):
+        """Where trainings are kept and found again (:class:`cnncourse.training.Store`); None in the smoke profile.
+
+        The smoke profile checks that the notebooks really train. Pass it on: ``sweep(..., store=run.store)``.
+        """
+        if self._store is _NOT_OPENED:
+            from cnncourse.training.store import default_store
+
+            self._store = None if self.profile == "smoke" else default_store()
+        return self._store
 
     def data(self, dataset):
         """Note in the provenance that this run uses `dataset` (anything with a ``source``), and return it."""
@@ -252,11 +266,18 @@ class Session:
         display(
             {
                 "text/plain": provenance.stamp_text(results.provenance),
-                "text/html": provenance.stamp_html(results.provenance),
+                "text/html": provenance.stamp_html(results.provenance, self._trainings()),
             },
             raw=True,
             metadata={"cnncourse": {"volatile": ["text/html"]}},
         )
+
+    def _trainings(self) -> str:
+        """What came from the experiment store, in words; empty when it was not used."""
+        store = None if self._store is _NOT_OPENED else self._store
+        if store is None or not store.trained + store.reused:
+            return ""
+        return f"{store.trained} now, {store.reused} from the experiment store"
 
 
 def _fix_randomness(seed: int, *, deterministic: bool) -> int:
