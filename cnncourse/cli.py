@@ -220,6 +220,48 @@ def refresh(
         raise typer.Exit(code)
 
 
+store = typer.Typer(help="The trainings that the notebooks keep and find again: list, inspect, prune.")
+app.add_typer(store, name="store")
+FolderOption = Annotated[
+    Path | None, typer.Option(help="The store's folder (default: CNNCOURSE_STORE, else a folder of your user cache).")
+]
+
+
+@store.command("list")
+def store_list(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False, folder: FolderOption = None
+) -> None:
+    """List the kept trainings, the latest first."""
+    from cnncourse.training import store_command
+
+    typer.echo(store_command.listing(store_command.opened(folder), as_json))
+
+
+@store.command("inspect")
+def store_inspect(
+    key: Annotated[str, typer.Argument(help="The record's key, or its first digits.")], folder: FolderOption = None
+) -> None:
+    """Print everything that is known of one training, as JSON."""
+    from cnncourse.training import store_command
+
+    typer.echo(store_command.inspection(store_command.opened(folder), key))
+
+
+@store.command("prune")
+def store_prune(
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", help="Delete those written more than so many days ago, too.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Delete all of them.")] = False,
+    folder: FolderOption = None,
+) -> None:
+    """Delete trainings that no notebook can find any more: made by other code, or damaged."""
+    from cnncourse.training import store_command
+
+    gone = store_command.opened(folder).prune(older_than_days=older_than, everything=everything)
+    typer.echo(f"Deleted {len(gone)} record{'' if len(gone) == 1 else 's'}, {sum(r.bytes for r in gone) / 1e6:.1f} MB.")
+
+
 def main() -> None:
     """Entry point: user errors are printed without a traceback."""
     try:

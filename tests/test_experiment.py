@@ -1,0 +1,425 @@
+"""Experiments, sweeps, and the store: a training is a value, made once and found again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cnncourse import data as datasets
+from cnncourse import models
+from cnncourse.cli import app
+from cnncourse.data.augment import RandomCrop, RandomHorizontalFlip
+from cnncourse.errors import CourseError
+from cnncourse.training import Experiment, Store, evaluate, fit, sweep, train
+from cnncourse.training import store as store_module
+from cnncourse.training.experiment import fingerprint
+from cnncourse.training.store import _statements, code, default_store
+
+BASE = Experiment(model="lenet_bn", num_epochs=2, batch_size=32, lr=0.05, num_images=96, model_options={"width": 0.5})
+
+
+@pytest.fixture(scope="module")
+def data():
+    return datasets.mnist(profile="smoke")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+# --- the value ------------------------------------------------------------------------------------------------------
+def test_a_run_is_what_fit_does_by_hand(data):
+    experiment = BASE.changed(
+        optimizer="adam", lr=0.01, schedule="StepLR", schedule_options={"step_size": 1}, augment=[RandomCrop(28, 2)]
+    )
+    run = train(experiment, data, keep_weights=True)
+
+    torch.manual_seed(0)
+    model = models.create("lenet_bn", width=0.5)
+    batches = experiment.build_loaders(data)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1)
+    history = fit(model, batches.train, batches.validation, num_epochs=2, optimizer=optimizer, schedule=schedule)
+    assert run.history.steps == history.steps
+    assert run.history.validation == history.validation
+    assert run.evaluation.loss == evaluate(model, batches.test).loss
+    assert all(torch.equal(run.weights[name], value) for name, value in model.state_dict().items())
+    again = evaluate(run.model(), batches.test)
+    assert torch.equal(again.logits, run.evaluation.logits)
+
+
+def test_the_callers_random_numbers_are_left_alone(data):
+    torch.manual_seed(5)
+    before = torch.rand(3)
+    torch.manual_seed(5)
+    train(BASE.changed(num_epochs=1), data)
+    assert torch.equal(torch.rand(3), before)
+
+
+def test_equal_experiments_have_equal_outcomes_and_other_seeds_do_not(data):
+    a, b, c = (train(BASE.changed(seed=seed), data) for seed in (0, 0, 1))
+    assert a.history.steps == b.history.steps
+    assert a.history.steps != c.history.steps
+
+
+def test_divergence_is_an_outcome(data):
+    run = train(BASE.changed(lr=1e30), data)
+    assert run.history.outcome == "diverged"
+    assert run.evaluation is None
+
+
+def test_weights_that_were_not_kept_are_asked_for_kindly(data):
+    with pytest.raises(CourseError, match="were not kept") as error:
+        train(BASE.changed(num_epochs=1), data).model()
+    assert "keep_weights=True" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "lenett"}, "Unknown model"),
+        ({"optimizer": "sdg"}, "Unknown optimizer"),
+        ({"schedule": "StepLr"}, "Unknown schedule"),
+        ({"loss": "hinge"}, "Unknown loss"),
+        ({"lr": -0.1}, "lr must be a finite number"),
+        ({"lr": float("nan")}, "lr must be a finite number"),
+        ({"weight_decay": float("inf")}, "weight_decay must be"),
+        ({"num_epochs": 0}, "num_epochs must be"),
+        ({"batch_size": 2.5}, "batch_size must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"model_options": {"init": torch.nn.init.zeros_}}, "plain values"),
+        ({"momentum": 0.9}, "Unknown setting of an experiment"),
+        ({"lr.x": 0.9}, "has no parts"),
+    ],
+)
+def test_bad_settings_are_named_at_once(changes, message):
+    with pytest.raises(CourseError, match=message):
+        BASE.changed(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_images": 10**6}, "1,000,000 training images are asked for"),
+        ({"batch_size": 97}, "larger than the data"),
+        ({"model_options": {"widht": 1}}, "Unknown option"),
+        ({"optimizer_options": {"momenta": 0.9}}, "optimizer cannot be made"),
+        ({"schedule": "StepLR"}, "schedule cannot be made"),
+    ],
+)
+def test_what_shows_in_training_only_is_named_then(changes, message, data):
+    with pytest.raises(CourseError, match=message):
+        train(BASE.changed(**changes), data)
+
+
+def test_one_option_can_be_changed_and_the_original_stays():
+    other = BASE.changed(**{"model_options.batch_norm": False, "seed": 3})
+    assert other.model_options == {"width": 0.5, "batch_norm": False}
+    assert (BASE.model_options, BASE.seed, other.seed) == ({"width": 0.5}, 0, 3)
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------------
+def test_a_sweep_has_one_row_per_setting_and_seed(data):
+    swept = sweep(
+        BASE.changed(num_epochs=1), {"lr": [0.01, 0.1], "model_options.batch_norm": [True, False]}, [3, 4], data
+    )
+    table = swept.table
+    assert list(table["seed"]) == [3, 4] * 4
+    assert list(table["lr"]) == [0.01] * 4 + [0.1] * 4
+    assert table["test_accuracy"].between(0, 1).all()
+    assert repr(swept) == "Sweep(4 settings x 2 seeds)"
+    runs = swept.of(lr=0.1, **{"model_options.batch_norm": False})
+    assert [run.experiment.seed for run in runs] == [3, 4]
+    assert [run.evaluation.accuracy for run in runs] == list(table["test_accuracy"][-2:])
+    assert set(swept.series({"lr": 0.1, "model_options.batch_norm": True}, "epochs.loss")) == {3, 4}
+
+
+def test_a_diverged_run_is_a_row(data):
+    table = sweep(BASE, [{"lr": 0.05}, {"lr": 1e30}], [0], data).table
+    assert list(table["outcome"]) == ["finished", "diverged"]
+    assert table["test_accuracy"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("method", ["stacked", "one by one"])
+def test_both_ways_give_the_runs_that_train_gives(method, data):
+    swept = sweep(
+        BASE, {"lr": [0.01, 0.03], "weight_decay": [0.0, 0.1]}, [0, 1], data, method=method, keep_weights=True
+    )
+    for run in swept.runs:
+        alone = train(run.experiment, data)
+        assert run.history.steps["loss"] == pytest.approx(alone.history.steps["loss"], rel=1e-3)
+        assert run.history.validation["loss"] == pytest.approx(alone.history.validation["loss"], rel=1e-2)
+        assert run.evaluation.loss == pytest.approx(alone.evaluation.loss, rel=1e-2)
+        assert run.history.outcome == "finished"
+    assert method in swept.method
+
+
+def test_runs_that_cannot_be_stacked_are_trained_one_by_one_and_the_sweep_says_so(data):
+    swept = sweep(BASE.changed(patience=1), {"lr": [0.01, 0.1]}, [0], data)
+    assert "one by one, because patience" in swept.method
+    with pytest.raises(CourseError, match="cannot be stacked"):
+        sweep(BASE.changed(patience=1), {"lr": [0.01, 0.1]}, [0], data, method="stacked")
+
+
+def test_what_differs_in_more_than_numbers_makes_groups(data):
+    swept = sweep(
+        BASE.changed(num_epochs=1),
+        {"model_options.activation": ["relu", "tanh"], "lr": [0.01, 0.1]},
+        [0],
+        data,
+        method="stacked",
+    )
+    assert swept.method == "stacked (2 runs)"
+    assert [run.experiment.model_options["activation"] for run in swept.runs] == ["relu", "relu", "tanh", "tanh"]
+
+
+def test_auto_measures_and_says_what_it_chose(data):
+    swept = sweep(BASE.changed(num_epochs=1), {"lr": [0.01, 0.1]}, [0], data)
+    assert "in a trial" in swept.method
+    bundle, metadata = swept._repr_mimebundle_()
+    assert swept.method not in bundle["text/plain"]
+    assert metadata == {"cnncourse": {"volatile": ["text/html"]}}
+
+
+@pytest.mark.parametrize(("grid", "seeds"), [({"lr": []}, [0]), ({"lr": [0.1]}, []), ([], [0])])
+def test_nothing_to_train_is_an_error(grid, seeds, data):
+    with pytest.raises(CourseError, match="nothing to train"):
+        sweep(BASE, grid, seeds, data)
+
+
+def test_an_unknown_name_in_the_grid_has_a_hint(data):
+    with pytest.raises(CourseError) as error:
+        sweep(BASE, {"learning_rate": [0.1]}, [0], data)
+    assert "'learning_rate'" in error.value.what
+
+
+# --- the store ------------------------------------------------------------------------------------------------------
+def test_the_same_configuration_is_trained_once(store, data):
+    first = train(BASE, data, store=store)
+    second = train(BASE, data, store=store)
+    assert (first.reused, second.reused, store.trained, store.reused) == (False, True, 1, 1)
+    assert second.history == first.history
+    assert torch.equal(second.evaluation.logits, first.evaluation.logits)
+    assert second.about == first.about
+
+
+def test_force_trains_again(store, data):
+    train(BASE, data, store=store)
+    assert not train(BASE, data, store=store, force=True).reused
+    assert store.trained == 2
+
+
+def test_a_record_without_weights_is_made_again_when_they_are_wanted(store, data):
+    train(BASE, data, store=store)
+    with_weights = train(BASE, data, store=store, keep_weights=True)
+    assert not with_weights.reused
+    assert train(BASE, data, store=store, keep_weights=True).weights.keys() == with_weights.weights.keys()
+
+
+def test_a_sweep_trains_only_what_is_missing(store, data):
+    sweep(BASE, {"lr": [0.01]}, [0, 1], data, store=store)
+    swept = sweep(BASE, {"lr": [0.01, 0.1]}, [0, 1], data, store=store)
+    assert list(swept.table["reused"]) == [True, True, False, False]
+    assert "2 of 4 from the store" in swept._repr_mimebundle_()[0]["text/html"]
+
+
+def test_stacked_and_single_runs_share_records(store, data):
+    sweep(BASE, {"lr": [0.01, 0.1]}, [0], data, store=store, method="stacked")
+    assert train(BASE.changed(lr=0.1), data, store=store).reused
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lr": 0.051},
+        {"seed": 1},
+        {"model_options.width": 0.25},
+        {"num_images": 95},
+        {"augment": [RandomHorizontalFlip()]},
+        {"augment": [RandomHorizontalFlip(0.25)]},
+        {"mixed_precision": True},
+        {"schedule": "StepLR", "schedule_options": {"step_size": 1}},
+    ],
+)
+def test_every_setting_is_part_of_the_key(change, store, data):
+    assert store.key(BASE.changed(**change), data) != store.key(BASE, data)
+
+
+def test_one_changed_pixel_is_another_data_set(store, data):
+    images = data.train.images.clone()
+    images[0, 0, 0, 0] += 1
+    other = replace(data, train=replace(data.train, images=images))
+    assert fingerprint(other) != fingerprint(data)
+    assert store.key(BASE, other) != store.key(BASE, data)
+
+
+def test_comments_and_docstrings_are_no_part_of_the_code_but_statements_are():
+    before = 'def f(x):\n    """Doc."""\n    return x + 1\n'
+    assert _statements(before) == _statements("def f(x):  # a comment\n    return (x + 1)\n")
+    assert _statements(before) != _statements("def f(x):\n    return x + 2\n")
+    assert len(code()) == 64
+
+
+def test_other_code_finds_nothing(store, data, monkeypatch):
+    train(BASE, data, store=store)
+    monkeypatch.setattr(store_module, "code", lambda: "0" * 64)
+    assert not train(BASE, data, store=store).reused
+    assert [record.current for record in store.records()] == [True, False]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:100] + b"x" + b[101:], lambda b: b""])
+def test_a_damaged_record_is_noticed_and_made_again(damage, store, data):
+    train(BASE, data, store=store)
+    path = store.records()[0].path
+    path.write_bytes(damage(path.read_bytes()))
+    assert store.records()[0].outcome == "damaged"
+    assert not train(BASE, data, store=store).reused
+    assert train(BASE, data, store=store).reused
+
+
+def test_an_interrupted_training_goes_on_and_ends_the_same(store, data, monkeypatch):
+    experiment = BASE.changed(num_epochs=3)
+    whole = train(experiment, data)
+    key = store.key(experiment, data)
+
+    class Interrupt(Exception):
+        pass
+
+    from cnncourse.training import loop
+
+    add_epoch, epochs = loop.History.add_epoch, []
+
+    def interrupted(self, *args):
+        add_epoch(self, *args)
+        epochs.append(self.num_epochs)
+        if len(epochs) == 2:
+            raise Interrupt
+
+    monkeypatch.setattr(loop.History, "add_epoch", interrupted)
+    with pytest.raises(Interrupt):
+        train_with_checkpoints(experiment, data, store, monkeypatch)
+    assert store.checkpoint(key).exists()
+    resumed = train(experiment, data, store=store)
+    assert epochs == [1, 2, 2, 3]
+    assert resumed.history.steps == whole.history.steps
+    assert not store.checkpoint(key).exists()
+
+
+def train_with_checkpoints(experiment, data, store, monkeypatch):
+    """Checkpoints after every epoch, as if an epoch took half a minute."""
+    from cnncourse.training.checkpoint import Checkpoint
+
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, *, now, **extra: save(self, now=True, **extra))
+    return train(experiment, data, store=store)
+
+
+def test_a_damaged_checkpoint_is_no_reason_to_stop(store, data):
+    path = store.checkpoint(store.key(BASE, data))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"no checkpoint")
+    assert train(BASE, data, store=store).history.outcome == "finished"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, data):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CourseError, match="cannot be written") as error:
+        train(BASE, data, store=Store(tmp_path / "file"))
+    assert "CNNCOURSE_STORE" in error.value.remedy
+
+
+def test_the_environment_chooses_the_store(monkeypatch, tmp_path):
+    monkeypatch.setenv("CNNCOURSE_STORE", str(tmp_path))
+    assert default_store().folder == tmp_path
+    monkeypatch.setenv("CNNCOURSE_STORE", "off")
+    assert default_store() is None
+
+
+WRITER = textwrap.dedent("""
+    import sys
+    import torch
+    from cnncourse import data
+    from cnncourse.training import Experiment, Store, train
+    torch.set_num_threads(1)
+    experiment = Experiment(model="lenet_bn", num_epochs=2, batch_size=32, lr=0.05, num_images=96)
+    store = Store(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    runs = [train(experiment.changed(seed=s), data.mnist(profile="smoke"), store=store) for s in range(4)]
+    print(sum(run.reused for run in runs), flush=True)
+""")
+
+
+def test_two_processes_share_the_work(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    reused = [int(process.communicate()[0]) for process in processes]
+    assert all(process.returncode == 0 for process in processes)
+    records = Store(tmp_path).records()
+    assert len(records) == 4
+    assert all(record.outcome == "finished" for record in records)
+    assert sum(reused) == 4  # each run was trained by one of the two
+
+
+def test_a_killed_process_blocks_nobody_and_breaks_nothing(tmp_path, data):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("\n")
+    process.stdin.flush()
+    while not list(tmp_path.glob("locks/*")):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    store = Store(tmp_path)
+    assert all(record.outcome != "damaged" for record in store.records())
+    experiment = Experiment(model="lenet_bn", num_epochs=2, batch_size=32, lr=0.05, num_images=96)
+    for seed in range(4):
+        assert train(experiment.changed(seed=seed), data, store=store).history.outcome == "finished"
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+def call(*options):
+    return CliRunner().invoke(app, ["store", *map(str, options)], catch_exceptions=True)
+
+
+def test_list_inspect_and_prune(store, data, monkeypatch):
+    train(BASE, data, store=store)
+    train(BASE.changed(lr=0.1), data, store=store, keep_weights=True)
+    listed = call("list", "--folder", store.folder).output
+    assert "lenet_bn on first 96 of scikit-learn digits (embedded): sgd, lr 0.1" in listed
+    assert "2 trainings" in listed
+    as_json = json.loads(call("list", "--json", "--folder", store.folder).output)
+    assert [entry["weights"] for entry in as_json] == [True, False]
+    key = as_json[0]["key"]
+    assert json.loads(call("inspect", key[:8], "--folder", store.folder).output)["experiment"]["lr"] == 0.1
+    assert call("prune", "--folder", store.folder).output.startswith("Deleted 0 records")
+    monkeypatch.setattr(store_module, "code", lambda: "0" * 64)
+    assert "by other code" in call("list", "--folder", store.folder).output
+    assert call("prune", "--folder", store.folder).output.startswith("Deleted 2 records")
+    assert store.records() == []
+
+
+def test_a_key_that_no_record_has_is_an_error(store):
+    result = call("inspect", "abc", "--folder", store.folder)
+    assert isinstance(result.exception, CourseError)
+    assert "No records of the store begin with 'abc'" in result.exception.what
