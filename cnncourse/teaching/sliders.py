@@ -88,28 +88,27 @@ def _content(label: str, value: object, frame: object, alt: str) -> str:
             "Pass alt=, what the picture shows in words; '{value}' in it is replaced by the value.",
         )
     if isinstance(frame, bytes):
-        kind, data = "png", frame
+        data = frame
     elif hasattr(frame, "savefig"):
-        kind, data = _smaller(frame)
+        data = _png(frame)
     else:
         raise CourseError(
             f"The frame {value!r} of the slider {label!r} is a {type(frame).__name__}.",
             "Pass a matplotlib figure, the bytes of a PNG, or HTML text.",
         )
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
     return f'<img src="{source}" alt="{attribute(alt)}">'
 
 
-def _smaller(figure: Figure) -> tuple[str, bytes]:
-    """A figure as PNG or SVG, whichever is smaller; it is closed, or the notebook would show it again."""
+def _png(figure: Figure) -> bytes:
+    """A figure as PNG with a palette, a third of the size; it is closed, or the notebook would show it again."""
     import matplotlib.pyplot as plt
+    from PIL import Image
 
     if figure.get_layout_engine() is None:  # labels would be cut off; cutting to them gives frames of different sizes
         figure.set_layout_engine("constrained")
-    found = {}
-    for kind in ("png", "svg"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, facecolor="white", metadata={"Date": None} if kind == "svg" else None)
-        found["svg+xml" if kind == "svg" else kind] = buffer.getvalue()
+    drawn, stored = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", facecolor="white")
     plt.close(figure)
-    return min(found.items(), key=lambda item: len(item[1]))
+    Image.open(drawn).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(stored, format="png", optimize=True)
+    return stored.getvalue()
