@@ -1,7 +1,4 @@
-"""Figures of the notebooks: seaborn on its colour-blind palette, told apart by dashes and markers as well.
-
-Each function draws into one matplotlib axes and returns it; the notebook adds what belongs to its own story.
-"""
+"""Curves and intervals over seeds."""
 
 from __future__ import annotations
 
@@ -10,25 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnncourse.errors import CourseError
 from cnncourse.statistics import mean_interval
 
 if TYPE_CHECKING:
-    import torch
+    import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Series = Mapping[int, Sequence[float]]
 """Values of one curve for each seed."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("", (4, 1.5), (1, 1), (6, 1, 1, 1), (3, 1), (6, 2, 2, 2), (2, 2), (5, 1, 2, 1))
-
-
-def use_style() -> None:
-    """Set seaborn's white grid and colour-blind palette for all figures of a notebook."""
-    import seaborn as sns
-
-    sns.set_theme(style="whitegrid", palette="colorblind", rc={"figure.dpi": 100, "axes.titlesize": "medium"})
 
 
 def t_band(values: Sequence[float]) -> tuple[float, float]:
@@ -141,26 +131,120 @@ def intervals(
     return ax
 
 
-def digits(images: torch.Tensor, titles: Sequence[object], columns: int = 10) -> Figure:
-    """Images in a grid, each with its title.
+def sweep_curves(
+    table: pd.DataFrame,
+    x: str,
+    y: str = "test_accuracy",
+    *,
+    hue: str | None = None,
+    x_label: str,
+    y_label: str,
+    scale: float = 1.0,
+    ax: Axes | None = None,
+) -> Axes:
+    """What a sweep found: y against a setting on a log axis, the mean over seeds with its 95 % t-interval.
 
     Parameters
     ----------
-    images : uint8 tensor of shape (N, 1, H, W)
-        Drawn in grey, ink dark.
-    titles : sequence of N objects
-        Written above the images, for instance their labels.
-    columns : int
-        Images in a row.
+    table : pandas.DataFrame
+        ``sweep(...).table``. A setting with runs that diverged has a cross at the foot of the axes, labelled with their
+        number; its mean is over the others.
+    x : str
+        Column of the setting, such as 'lr'. A value of 0 is drawn at the left end of the log axis.
+    y : str
+        Column of the measurement.
+    hue : str, optional
+        Column that tells several curves apart.
+    x_label, y_label : str
+        With the unit in brackets.
+    scale : float
+        Factor for y: 100 makes percentages of accuracies.
+    ax : Axes, optional
+        The current one by default.
+
+    Raises
+    ------
+    CourseError
+        When the table lacks a column or has no rows.
     """
     import matplotlib.pyplot as plt
+    import seaborn as sns
 
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(0.85 * columns, 1.1 * rows), squeeze=False)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    for ax, image, title in zip(axes.flat, images, titles, strict=False):
-        ax.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=255)
-        ax.set_title(title, fontsize="small", pad=2)
-    figure.tight_layout(pad=0.3)
-    return figure
+    if missing := [column for column in (x, y, hue, "seed", "outcome") if column and column not in table]:
+        raise CourseError(f"The table has no column {missing[0]!r}.", f"It has {', '.join(table.columns)}.")
+    if table.empty:
+        raise CourseError("The table has no rows: there is nothing to draw.", "Sweep over at least one setting.")
+    ax = ax or plt.gca()
+    frame = table.assign(**{y: scale * table[y]})
+    positive = frame.loc[frame[x] > 0, x]
+    if (frame[x] == 0).any() and len(positive):
+        frame = frame.assign(**{x: frame[x].where(frame[x] > 0, positive.min() / 10)})
+    groups = [("", frame)] if hue is None else list(frame.groupby(hue, sort=False))
+    colours = sns.color_palette("colorblind", len(groups))
+    for k, ((label, rows), colour) in enumerate(zip(groups, colours, strict=True)):
+        marker, dashes = MARKERS[k % len(MARKERS)], DASHES[k % len(DASHES)]
+        finished = rows[rows["outcome"] != "diverged"].dropna(subset=[y])
+        means = finished.groupby(x)[y].mean()
+        ends = [t_band(values) for _, values in finished.groupby(x)[y]]
+        (line,) = ax.plot(means.index, means, marker=marker, color=colour, label=str(label), markeredgecolor="white")
+        if dashes:
+            line.set_dashes(dashes)
+        if ends:
+            ax.fill_between(means.index, *zip(*ends, strict=True), color=colour, alpha=0.2, linewidth=0)
+        for value, number in (rows["outcome"] == "diverged").groupby(rows[x]).sum().items():
+            if number:
+                foot = ax.get_xaxis_transform()
+                ax.plot(value, 0.03 + 0.05 * k, "x", color=colour, transform=foot, markeredgewidth=2, clip_on=False)
+                ax.annotate(
+                    f"{number} diverged",
+                    (value, 0.03 + 0.05 * k),
+                    xycoords=foot,
+                    xytext=(5, -3),
+                    textcoords="offset points",
+                    fontsize="x-small",
+                )
+    if len(positive):
+        ax.set_xscale("log")
+    ax.set(xlabel=x_label, ylabel=y_label)
+    if hue is not None:
+        ax.legend(title=None)
+    return ax
+
+
+def bands(
+    low_high: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x: Sequence[float] | None = None,
+    *,
+    x_label: str = "Step",
+    y_label: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Ranges along a training, such as the loss-landscape bands of several networks, hatched to differ in grey.
+
+    Parameters
+    ----------
+    low_high : mapping of label to (low, high)
+        Ends of the range at each step.
+    x : sequence, optional
+        Steps; 1, 2, ... by default.
+    x_label, y_label : str
+        With the unit in brackets.
+    ax : Axes, optional
+        The current one by default.
+    """
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    if not low_high:
+        raise CourseError("There is no band to draw.", "Pass at least one.")
+    ax = ax or plt.gca()
+    colours = sns.color_palette("colorblind", len(low_high))
+    hatches = ("", "///", "...", "\\\\\\", "xxx")
+    for k, ((label, (low, high)), colour) in enumerate(zip(low_high.items(), colours, strict=True)):
+        steps = x if x is not None else range(1, len(low) + 1)
+        ax.fill_between(
+            steps, low, high, facecolor=(*colour, 0.35), edgecolor=colour, hatch=hatches[k % len(hatches)], label=label
+        )
+    ax.set(xlabel=x_label, ylabel=y_label)
+    ax.legend()
+    return ax
