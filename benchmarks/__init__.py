@@ -1,0 +1,1 @@
+"""What the library's speed is measured against: ``python -m benchmarks``. Every comparison runs side by side."""
