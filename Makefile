@@ -10,7 +10,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 # One thread per test process: two processes with two threads each on two cores are slower than one after the other.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
-.PHONY: book test lint serve refresh clean help
+.PHONY: book test lint serve refresh bench clean help
 
 book: $(VENV)/ready  ## execute the notebooks and build the site
 	$(BIN)/cnncourse book
@@ -29,6 +29,9 @@ serve: $(VENV)/ready  ## show the built site on http://localhost:8000
 
 refresh: $(VENV)/ready  ## execute the notebooks in place and commit their outputs and bands yourself
 	$(BIN)/cnncourse refresh
+
+bench: $(VENV)/ready  ## measure the library beside what one would use instead
+	$(BIN)/python -m benchmarks --json _build/benchmarks.json
 
 clean:  ## remove everything that was built (not the environment)
 	rm -rf _build

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import time
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -74,7 +73,6 @@ def describe(device: str, quick: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "started": time.time(),
         "quick": quick,
     }
 

@@ -109,8 +109,10 @@ def measure(
     ----------
     benchmark, case, unit : str
         Names for the table.
-    contenders : mapping of name to (function, units of work that one call does)
+    contenders : mapping of str to (callable, float)
+        By name: what to call, and how many units of work one call does.
     rounds : int
+        How often each is called.
     device : str
         Waited for before a clock is read.
     warm_up : bool

@@ -21,7 +21,7 @@ def random_images(number: int, channels: int, size: int) -> Split:
 
 
 class PILImages(Dataset):
-    """What torchvision.datasets.CIFAR10 and MNIST do for each image: make a PIL image of the array, and transform it."""
+    """What torchvision.datasets.CIFAR10 and MNIST do for each image: make a PIL image of it, and transform that."""
 
     def __init__(self, split: Split, transform):
         self.arrays = split.images.permute(0, 2, 3, 1).numpy()
