@@ -34,7 +34,7 @@ quiz(
     "first-quiz",
     question("Two and two?", wrong("Three", "One more."), right("Four", "Count your fingers."), wrong("Five", "Less.")),
     question("Which are even?", right("Two", "Half is one."), wrong("Three", "Odd."), right("Four", "Half is two.")),
-    number("Ten times ten?", 100, "A square.", slips={20: "That is the sum."}, otherwise="Multiply."),
+    number("Ten times ten?", 100, "A square, $10^2$.", slips={20: "That is the sum."}, otherwise="Multiply."),
     number("A third?", 0.333, "Rounded.", otherwise="One by three.", tolerance=0.004),
 )
 """
@@ -209,7 +209,7 @@ def test_a_number_is_checked_by_enter_and_by_the_button(open_page):
     page = open_page()
     first, second = page.locator(".Quiz").all()[2:]
     field = first.get_by_label("Your number")
-    for typed, feedback in (("20", "That is the sum."), ("7", "Multiply."), ("100", "A square.")):
+    for typed, feedback in (("20", "That is the sum."), ("7", "Multiply."), ("100", r"A square, \(10^2\).")):
         field.click()
         field.press_sequentially(typed)
         field.press("Enter")
@@ -253,11 +253,11 @@ def test_outputs_are_covered_until_the_reader_commits_and_then_compared(open_pag
     predict.get_by_label("a circle").check()
     predict.get_by_label("Why?").fill("It rolls.")
     predict.get_by_role("button", name="Commit").click()
-    expect(predict.get_by_role("status")).to_have_text("You predicted: (a) a circle. Your reason: It rolls.")
+    expect(predict.get_by_role("status")).to_have_text("You predicted: (a) a circleYour reason: It rolls.")
     for text in HIDDEN:
         expect(page.get_by_text(text)).to_be_visible()
     expect(picture).to_be_visible()
-    expect(measured).to_contain_text("(a) a circle. Your reason: It rolls.")
+    expect(measured).to_contain_text("(a) a circleYour reason: It rolls.")
     expect(measured).to_contain_text("Measured(b) a square")
     expect(measured).to_contain_text("Not as you predicted")
     # the other prediction is still open

@@ -117,7 +117,7 @@
     const form = document.querySelector('.cnncourse-predict[data-key="' + key + '"]');
     const input = form && form.querySelector('input[type="radio"][value="' + answer.choice + '"]');
     const text = input ? Array.from(input.nextElementSibling.cloneNode(true).childNodes) : [answer.text];
-    return answer.why ? text.concat(". Your reason: " + answer.why) : text;
+    return answer.why ? text.concat(document.createElement("br"), "Your reason: " + answer.why) : text;
   }
 
   function prepare(root) {
