@@ -206,12 +206,14 @@ def _jupyterquiz(name: str, questions: list[dict]) -> tuple[str, str]:
 def _unfolding(question: Question | Number) -> str:
     """A question that works without a script: its answers unfold."""
     if isinstance(question, Number):
-        folds = [("Answer", True, f"{question.value:,}: {question.feedback}")]
+        folds = [("Answer", f"<p>{question.value:,}</p>", True, question.feedback)]
+        folds += [(f"{value:,}", "", False, feedback) for value, feedback in question.slips]
+        folds.append(("Any other number", "", False, question.otherwise))
     else:
-        folds = [(answer.text, answer.correct, answer.feedback) for answer in question.answers]
+        folds = [(inline(answer.text), "", answer.correct, answer.feedback) for answer in question.answers]
     items = "".join(
-        f"<details><summary>{inline(text)}</summary><p>{_marked(correct, feedback)}</p></details>"
-        for text, correct, feedback in folds
+        f"<details><summary>{summary}</summary>{before}<p>{_marked(correct, feedback)}</p></details>"
+        for summary, before, correct, feedback in folds
     )
     return f"<div class='question'><p>{inline(question.text)}</p>{items}</div>"
 
