@@ -19,21 +19,20 @@ def run(device: str, quick: bool) -> list[Comparison]:
 
 def compare(name: str, device: str, quick: bool) -> Comparison:
     channels, size = (1, 28) if name.startswith("mlp") else (3, 32)
-    N = 256 if quick else 2_560 if device == "cpu" else 25_600
+    N, batch_size = (256, 128) if quick else (3_840, 32) if device == "cpu" else (25_600, 128)
     split, few = random_images(N, channels, size), random_images(500, channels, size)
     source = Source("noise", "embedded", "0" * 64, {"train": N}, "")
     classes = tuple("0123456789")
     data = Dataset(split, few, replace(few, names=()), classes, MEAN[:channels], STD[:channels], source)
-    base = Experiment(model=name, num_epochs=1, batch_size=128, lr=RATES[0])
+    base = Experiment(model=name, num_epochs=1, batch_size=batch_size, lr=RATES[0])
 
     def how(method: str):
         return lambda: sweep(base, {"lr": RATES}, [0], data, device=device, method=method)
 
     work = N * len(RATES)
     contenders = {method: (how(method), work) for method in ("auto", "stacked", "one by one")}
-    result = measure(
-        "sweep", f"{name}, 8 learning rates", "images", contenders, rounds=2 if quick else 4, device=device
-    )
+    case, rounds = f"{name}, 8 learning rates, batch {batch_size}", 2 if quick else 4
+    result = measure("sweep", case, "images", contenders, rounds=rounds, device=device)
     clock = "cpu" if device == "cpu" else "wall"
     result.judge("auto is never slower (5 % for its trial)", "auto", "one by one", 0.95, clock=clock)
     if device != "cpu":

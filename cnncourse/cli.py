@@ -142,6 +142,10 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler (tcp://...).")
     ] = None,
+    imported: Annotated[
+        Path | None,
+        typer.Option("--import", metavar="FOLDER", help="Execute nothing: take back what a bundle has computed."),
+    ] = None,
     project: ProjectOption = None,
 ) -> None:
     """Execute notebooks; those of which nothing has changed are taken from the cache.
@@ -151,6 +155,16 @@ def run(
     """
     from cnncourse.pipeline import progress, runner
 
+    if imported is not None:
+        from cnncourse.pipeline.bundle_import import take_back
+
+        found = take_back(project_of(project), imported, typer.echo)
+        typer.echo(
+            f"Imported {len(found.results)} results, {len(found.executed)} executed notebooks, {found.trainings} "
+            f"trainings{', the benchmarks' if found.benchmarks else ''} from {found.machine}. To commit results: "
+            "cnncourse refresh --profile full"
+        )
+        return
     given = dict(pair.split("=", 1) if "=" in pair else (pair, None) for pair in parameter or ())
     if None in given.values():
         raise CourseError(f"-p {next(iter(given))} has no value.", "Write -p NAME VALUE.")
@@ -218,6 +232,39 @@ def refresh(
     options = Options(jobs=jobs, timeout=timeout)
     if code := work.refresh(course, selectors or (), seeds, options, progress.for_terminal, typer.echo):
         raise typer.Exit(code)
+
+
+@app.command()
+def bundle(
+    output: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the parts.")],
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Data sets to pack: mnist, cifar10, cats_dogs.")
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--for", metavar="JSON", help="What that machine has: output of start.py --report there."),
+    ] = None,
+    part_size: Annotated[str, typer.Option(metavar="SIZE", help="Largest part.")] = "60M",
+    wheels: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Pack these wheels, download none.")] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Pack the course for a GPU machine without network: Linux x86-64, Python 3.12, its own torch and torchvision.
+
+    Copy the folder there and run: python start.py --minutes 9. It goes on where it stopped when it is called again.
+    Then bring its output folder here: cnncourse run --import FOLDER.
+    """
+    from cnncourse.pipeline import bundle as work
+
+    made = work.bundle(
+        project_of(project),
+        output,
+        data=data or (),
+        target=target,
+        part_size=part_size,
+        wheels=wheels,
+        say=typer.echo,
+    )
+    typer.echo(f"{len(made.parts)} parts, {made.size / 1e6:.0f} MB, {len(made.wheels)} wheels in {made.folder}")
 
 
 store = typer.Typer(help="The trainings that the notebooks keep and find again: list, inspect, prune.")

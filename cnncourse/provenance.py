@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import platform
 import subprocess
 from importlib import metadata
@@ -25,7 +26,12 @@ def versions() -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Short hash of the checkout's commit, with ``+`` when tracked files differ from it; None outside a checkout."""
+    """Short hash of the checkout's commit, with ``+`` when tracked files differ from it; None outside a checkout.
+
+    A bundle has no checkout: its commit comes in the variable CNNCOURSE_COMMIT.
+    """
+    if carried := os.environ.get("CNNCOURSE_COMMIT"):
+        return carried
     try:
         commit = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"],

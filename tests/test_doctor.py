@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from cnncourse.cli import app
 from cnncourse.pipeline import doctor
 
-SECTIONS = ["course", "system", "packages", "devices", "threads", "data", "memory", "disk", "tools"]
+SECTIONS = ["course", "system", "packages", "distributions", "devices", "threads", "data", "memory", "disk", "tools"]
 
 
 @pytest.fixture

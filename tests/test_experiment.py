@@ -184,6 +184,9 @@ def test_what_differs_in_more_than_numbers_makes_groups(data):
 
 def test_auto_measures_and_says_what_it_chose(data):
     swept = sweep(BASE.changed(num_epochs=1), {"lr": [0.01, 0.1]}, [0], data)
+    assert "too short for a trial" in swept.method
+    long = BASE.changed(num_epochs=25, batch_size=24, model="mlp_30", model_options={})
+    swept = sweep(long, {"lr": [0.01, 0.1]}, [0], data)
     assert "in a trial" in swept.method
     bundle, metadata = swept._repr_mimebundle_()
     assert swept.method not in bundle["text/plain"]

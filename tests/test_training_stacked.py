@@ -205,4 +205,5 @@ def test_a_trial_changes_nothing(split):
     before = torch.get_rng_state()
     experiments = [Experiment(model="mlp_30", num_epochs=1, batch_size=8, lr=lr) for lr in (0.1, 0.2)]
     assert gain(experiments, data, "cpu") > 0
+    assert gain([experiment.changed(num_images=80) for experiment in experiments], data, "cpu") is None
     assert torch.equal(torch.get_rng_state(), before)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cnncourse.errors import CourseError
+from cnncourse.pipeline.bundled import start
 from cnncourse.project import Project
 
 GIB = 1024**3
@@ -48,7 +49,8 @@ def examine(folder: Path | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain values: ``course``, ``system``, ``packages``, ``devices``, ``threads``, ``data``, ``memory``, ``disk``,
+        Plain values: ``course``, ``system``, ``packages``, ``distributions`` (all that is installed), ``devices``,
+        ``threads``, ``data``, ``memory``, ``disk``,
         ``tools``, ``problems`` (see :class:`Problem`) and ``ok`` (nothing that is needed is missing).
     """
     problems: list[Problem] = []
@@ -60,6 +62,7 @@ def examine(folder: Path | None = None) -> dict[str, Any]:
         "course": {"version": _version("cnncourse"), "folder": str(project.root) if project else None},
         "system": _system(),
         "packages": _packages(problems, in_checkout=project is not None),
+        "distributions": start.report()["distributions"],
         "devices": _devices(problems),
         "threads": _threads(),
         "data": _data(problems),

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from cnncourse.training.experiment import Experiment
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
-TRIAL_SECONDS = 0.3  # of each way, in :func:`gain`
-TRIAL_STEPS = 20
+SHORT = 100  # steps: a training of fewer is over before a trial would have paid
+TRIAL_SHARE = 50  # a trial takes one step of so many, of either way
 
 
 def stackable(models: Sequence[nn.Module]) -> str:
@@ -238,43 +238,49 @@ def side_by_side(trains: Sequence[Batches], place: Placement) -> Iterator[tuple[
         yield torch.stack([X for X, _ in placed]), torch.stack([y for _, y in placed])
 
 
-def gain(experiments: Sequence[Experiment], data: Dataset, device: str | torch.device) -> float:
+def gain(experiments: Sequence[Experiment], data: Dataset, device: str | torch.device) -> float | None:
     """How many times as fast as one by one these experiments would train together here, from a few steps of both.
 
-    Nothing that is drawn or trained in the trial lasts.
+    None where they are too short for a trial. Nothing that is drawn or trained in the trial lasts.
     """
     from cnncourse.training.experiment import seeded
 
     with seeded(0, device):
         M, first = len(experiments), experiments[0]
+        batches = first.build_loaders(data, device).train
+        total = first.num_epochs * len(batches)
+        if total < SHORT:
+            return None
         models = [experiment.build_model().to(device) for experiment in experiments]
         alone = copy.deepcopy(models[0])
-        X, y = next(iter(first.build_loaders(data, device).train))
+        X, y = next(iter(batches))
         place = Placement.of(alone, device, mixed_precision=first.mixed_precision, channels_last=first.channels_last)
         place.model(alone)
         loss_fn = get_loss(first.loss)
         optimizer = make_optimizer(first.build_optimizer, alone)
-        one = _seconds_per_step(
-            lambda: train_epoch(alone, [(X, y)], loss_fn, optimizer, place, first.clip_norm), device
-        )
         stacked_place = Placement.of(models[0], device, mixed_precision=first.mixed_precision)
         stack = Stack(models, [e.build_optimizer for e in experiments], loss_fn, stacked_place, first.clip_norm)
         Xs, ys = X.expand(M, *X.shape).contiguous(), y.expand(M, *y.shape).contiguous()
-        together = _seconds_per_step(lambda: stack.step(Xs, ys), device)
+
+        def one_by_one() -> None:
+            train_epoch(alone, [(X, y)], loss_fn, optimizer, place, first.clip_norm)
+
+        steps = min(20, total // TRIAL_SHARE)
+        one = _seconds_per_step(one_by_one, steps, device)
+        together = _seconds_per_step(lambda: stack.step(Xs, ys), steps, device)
     return M * one / together
 
 
-def _seconds_per_step(step: Callable[[], object], device: str | torch.device) -> float:
+def _seconds_per_step(step: Callable[[], object], steps: int, device: str | torch.device) -> float:
     def wait() -> None:
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize(device)
 
     step()  # the first step allocates memory and chooses kernels
     wait()
-    started, steps = time.perf_counter(), 0
-    while steps < TRIAL_STEPS and (steps < 2 or time.perf_counter() - started < TRIAL_SECONDS):
+    started = time.perf_counter()
+    for _ in range(steps):
         step()
-        steps += 1
     wait()
     return (time.perf_counter() - started) / steps
 

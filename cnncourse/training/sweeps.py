@@ -198,6 +198,9 @@ def _choose(method: str, experiments: Sequence[Experiment], data: Dataset, devic
     if method == "stacked":
         return "stacked", True
     gain = stacked.gain(experiments, data, device)
+    if gain is None:
+        together = torch.device(device).type != "cpu"  # a GPU has room for all of them
+        return f"{'stacked' if together else 'one by one'}, too short for a trial", together
     if gain > 1:
         return f"stacked, {gain:.1f} times as fast as one by one in a trial", True
     return f"one by one, {1 / gain:.1f} times as fast as stacked in a trial", False

@@ -1,0 +1,1 @@
+"""What a bundle carries beside the course itself."""
