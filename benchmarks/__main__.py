@@ -46,15 +46,14 @@ def main(
     about = describe(device, quick)
     typer.echo(f"{about['device_name']}, {about['cores']} cores, load {about['load']}, torch {about['torch']}, "
                f"{about['threads']} thread{'s' if threads > 1 else ''}")  # fmt: skip
-    comparisons = []
+    comparisons: list[dict[str, Any]] = []
     for name in names or BENCHMARKS:
         for comparison in import_module(f"benchmarks.{BENCHMARKS[name]}").run(device, quick):
-            comparisons.append(comparison)
             typer.echo(as_text(comparison))
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        content = {"about": about, "comparisons": [comparison.to_dict() for comparison in comparisons]}
-        output.write_text(json.dumps(content, indent=1) + "\n")
+            comparisons.append(comparison.to_dict())
+        if output:  # after each: what is finished is not lost when the rest is stopped
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(json.dumps({"about": about, "comparisons": comparisons}, indent=1) + "\n")
 
 
 def describe(device: str, quick: bool) -> dict[str, Any]:

@@ -33,8 +33,8 @@ ASSUMED = {"torch": "2.11.0", "torchvision": "0.26.0"}
 """The documented target, for a bundle that is made without a report of the machine."""
 DATA_FOLDERS = {
     "mnist": ("MNIST/raw",),
-    "cifar10": ("cifar-10-batches-py", "cifar10"),
-    "cats_dogs": ("trainset", "testset", "oxford-iiit-pet"),
+    "cifar10": ("cifar-10-batches-py", "CIFAR-10-images"),
+    "cats_dogs": ("cats_dogs", "oxford-iiit-pet"),
 }
 COURSE = ("cnncourse", "notebooks", "results", "benchmarks", "book/claims", "_toc.yml", "_config.yml", "pyproject.toml",
           "README.md", "LICENSE")  # fmt: skip

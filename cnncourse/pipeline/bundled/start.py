@@ -245,9 +245,12 @@ def place(read, path: Path) -> None:
 def collect(options: argparse.Namespace, manifest: dict) -> int:
     """Write results, executed notebooks, logs, cache and store into the output folder, in files of limited size."""
     options.out.mkdir(parents=True, exist_ok=True)
-    skip = {"locks", "unfinished"}
-    sources = [(options.work / name, kept) for name, kept in CARRIED.items()]
-    for root, kept in sources:
+    skip = {"locks"}
+    for name, kept in CARRIED.items():
+        root = options.work / name
+        for old in (options.out / "executed").rglob("*.failed.*") if kept == "executed" else ():
+            if not (root / old.relative_to(options.out / kept)).exists():
+                old.unlink()  # it has succeeded since
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
             if path.is_file() and not skip & set(path.relative_to(root).parts) and not path.name.startswith("."):
                 put(path, options.out / kept / path.relative_to(root))
