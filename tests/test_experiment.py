@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,7 @@ from cnncourse import models
 from cnncourse.cli import app
 from cnncourse.data.augment import RandomCrop, RandomHorizontalFlip
 from cnncourse.errors import CourseError
+from cnncourse.project import module_files
 from cnncourse.training import Experiment, Store, evaluate, fit, sweep, train
 from cnncourse.training import store as store_module
 from cnncourse.training.experiment import fingerprint
@@ -269,12 +271,51 @@ def test_comments_and_docstrings_are_no_part_of_the_code_but_statements_are():
     before = 'def f(x):\n    """Doc."""\n    return x + 1\n'
     assert _statements(before) == _statements("def f(x):  # a comment\n    return (x + 1)\n")
     assert _statements(before) != _statements("def f(x):\n    return x + 2\n")
-    assert len(code()) == 64
+
+
+def test_the_text_of_an_error_is_no_part_of_the_code_but_where_it_is_raised_is():
+    before = 'def f(x):\n    if x < 0:\n        raise ValueError("negative")\n'
+    assert _statements(before) == _statements(before.replace("negative", "x is below 0"))
+    assert _statements(before) != _statements(before.replace("x < 0", "x < 1"))
+
+
+@pytest.mark.parametrize(
+    ("module", "concerned"),
+    [
+        ("training.loop", {"resnet20", "mlp_30", "augmented"}),
+        ("training.history", {"resnet20", "mlp_30", "augmented"}),
+        ("data.batches", {"resnet20", "mlp_30", "augmented"}),
+        ("models.classifier", {"resnet20", "mlp_30", "augmented"}),  # the base of all networks
+        ("models.initialisation", {"resnet20", "mlp_30", "augmented"}),  # imported by the base
+        ("models.resnet", {"resnet20"}),
+        ("models.registry", set()),
+        ("data.augment", {"augmented"}),
+        ("analysis.landscape", set()),
+        ("training.sweeps", set()),
+        ("training.store", set()),
+    ],
+)
+def test_records_depend_on_the_code_that_trains_them_and_on_no_other(module, concerned, monkeypatch, tmp_path):
+    experiments = {
+        "resnet20": {"model": "resnet20", "augment": []},
+        "mlp_30": {"model": "mlp_30", "augment": []},
+        "augmented": {"model": "mlp_30", "augment": ["RandomHorizontalFlip(p=0.5)"]},
+    }
+    before = {name: code(experiment) for name, experiment in experiments.items()}
+    files = module_files()
+    edited = tmp_path / "edited.py"
+    edited.write_text(files[f"cnncourse.{module}"].read_text() + "\nADDED = 1\n")
+    monkeypatch.setattr(store_module, "module_files", lambda: files | {f"cnncourse.{module}": edited})
+    store_module._code.cache_clear()
+    try:
+        assert {name for name, experiment in experiments.items() if code(experiment) != before[name]} == concerned
+    finally:
+        store_module._code.cache_clear()
 
 
 def test_other_code_finds_nothing(store, data, monkeypatch):
     train(BASE, data, store=store)
-    monkeypatch.setattr(store_module, "code", lambda: "0" * 64)
+    monkeypatch.setattr(store_module, "code", lambda experiment: "0" * 64)
     assert not train(BASE, data, store=store).reused
     assert [record.current for record in store.records()] == [True, False]
 
@@ -285,7 +326,41 @@ def test_a_damaged_record_is_noticed_and_made_again(damage, store, data):
     path = store.records()[0].path
     path.write_bytes(damage(path.read_bytes()))
     assert store.records()[0].outcome == "damaged"
-    assert not train(BASE, data, store=store).reused
+    with pytest.warns(UserWarning, match=path.name):
+        assert not train(BASE, data, store=store).reused
+    assert train(BASE, data, store=store).reused
+
+
+def test_a_record_that_cannot_be_read_is_named_and_made_again(store, data):
+    train(BASE, data, store=store)
+    path = store.records()[0].path
+    path.unlink()
+    path.mkdir()  # reading it fails, for root, too
+    with pytest.warns(UserWarning, match=path.name), pytest.raises(CourseError, match="cannot be written"):
+        train(BASE, data, store=store)
+
+
+def test_a_sweep_without_weights_does_not_take_away_those_that_another_process_kept(store, data):
+    key = store.key(BASE, data)
+    store.put(key, train(BASE, data, keep_weights=True))
+    store.put(key, train(BASE, data))
+    assert store.get(key, BASE, weights=True).weights
+    store.put(key, train(BASE, data), force=True)
+    assert store.get(key, BASE, weights=True) is None
+
+
+def test_a_store_is_shared_between_users(store, data):
+    train(BASE, data, store=store)
+    assert stat.S_IMODE(store.records()[0].path.stat().st_mode) == 0o644
+
+
+def test_what_is_there_is_found_where_nothing_can_be_written(store, data, monkeypatch):
+    train(BASE, data, store=store)
+
+    def refuse(*args):
+        raise AssertionError("a record was there: no lock is needed")
+
+    monkeypatch.setattr(Store, "reserved", refuse)
     assert train(BASE, data, store=store).reused
 
 
@@ -310,11 +385,11 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(store, data, monkeypa
     monkeypatch.setattr(loop.History, "add_epoch", interrupted)
     with pytest.raises(Interrupt):
         train_with_checkpoints(experiment, data, store, monkeypatch)
-    assert store.checkpoint(key).exists()
+    assert store.unfinished(key)
     resumed = train(experiment, data, store=store)
     assert epochs == [1, 2, 2, 3]
     assert resumed.history.steps == whole.history.steps
-    assert not store.checkpoint(key).exists()
+    assert not store.unfinished(key)
 
 
 def train_with_checkpoints(experiment, data, store, monkeypatch):
@@ -327,10 +402,11 @@ def train_with_checkpoints(experiment, data, store, monkeypatch):
 
 
 def test_a_damaged_checkpoint_is_no_reason_to_stop(store, data):
-    path = store.checkpoint(store.key(BASE, data))
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"no checkpoint")
+    key = store.key(BASE, data)
+    (store.folder / "unfinished").mkdir(parents=True)
+    (store.folder / "unfinished" / f"{key}.pt").write_bytes(b"no checkpoint")
     assert train(BASE, data, store=store).history.outcome == "finished"
+    assert not store.unfinished(key)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, data):
@@ -400,6 +476,43 @@ def test_a_killed_process_blocks_nobody_and_breaks_nothing(tmp_path, data):
         assert train(experiment.changed(seed=seed), data, store=store).history.outcome == "finished"
 
 
+STUCK_WRITER = WRITER.replace(
+    "store = Store",
+    "import os\nos.fsync = lambda file: (print('writing', flush=True), sys.stdin.readline())\nstore = Store",
+)
+
+
+def test_a_process_killed_while_it_writes_leaves_no_record_and_no_lock(tmp_path, data):
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK_WRITER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.stdin.write("\n\n")  # begin, and let the checkpoint of the finished training be written
+    process.stdin.flush()
+    assert [process.stdout.readline() for _ in range(2)] == ["writing\n"] * 2
+    drafts = list(tmp_path.glob("??/.*"))
+    assert len(drafts) == 1
+    assert drafts[0].stat().st_size > 0
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    store = Store(tmp_path)
+    assert store.records() == []
+    experiment = Experiment(model="lenet_bn", num_epochs=2, batch_size=32, lr=0.05, num_images=96)
+    run = train(experiment, data, store=store)
+    assert not run.reused
+    assert run.history.steps == train(experiment, data).history.steps
+    assert [record.outcome for record in store.records()] == ["finished"]
+    os.utime(drafts[0], (0, 0))
+    store.prune()
+    assert not drafts[0].exists()
+    assert len(store.records()) == 1
+
+
 # --- the command ----------------------------------------------------------------------------------------------------
 def call(*options):
     return CliRunner().invoke(app, ["store", *map(str, options)], catch_exceptions=True)
@@ -416,7 +529,7 @@ def test_list_inspect_and_prune(store, data, monkeypatch):
     key = as_json[0]["key"]
     assert json.loads(call("inspect", key[:8], "--folder", store.folder).output)["experiment"]["lr"] == 0.1
     assert call("prune", "--folder", store.folder).output.startswith("Deleted 0 records")
-    monkeypatch.setattr(store_module, "code", lambda: "0" * 64)
+    monkeypatch.setattr(store_module, "code", lambda experiment: "0" * 64)
     assert "by other code" in call("list", "--folder", store.folder).output
     assert call("prune", "--folder", store.folder).output.startswith("Deleted 2 records")
     assert store.records() == []

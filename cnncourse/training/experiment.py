@@ -278,21 +278,23 @@ def train(
         As in :func:`cnncourse.training.fit`, apart from divergence.
     """
     device = resolve_device(str(device))
-    if store is not None:
-        key = store.key(experiment, data)
-        with store.reserved(key):  # another process may be at the same training: wait for it, then find its outcome
-            if not force and (found := store.get(key, experiment, weights=keep_weights)):
-                return found
-            checkpoint = store.checkpoint(key, fresh=force)
-            try:
-                run = _train(experiment, data, device, keep_weights, progress, checkpoint)
-            except CourseError as error:
-                if not store.discard_damaged(checkpoint, error):
-                    raise
-                run = _train(experiment, data, device, keep_weights, progress, checkpoint)
-            store.put(key, run)
+    if store is None:
+        return _train(experiment, data, device, keep_weights, progress)
+    key = store.key(experiment, data)
+
+    def found() -> Run | None:
+        return None if force else store.get(key, experiment, weights=keep_weights)
+
+    if run := found():
+        return run
+    with store.reserved(key):
+        if run := found():  # another process has trained it meanwhile
             return run
-    return _train(experiment, data, device, keep_weights, progress)
+        run = store.resume(
+            key, lambda checkpoint: _train(experiment, data, device, keep_weights, progress, checkpoint), fresh=force
+        )
+        store.put(key, run, force=force)
+        return run
 
 
 def _train(experiment, data, device, keep_weights, progress, checkpoint=None) -> Run:
