@@ -235,6 +235,28 @@ def refresh(
 
 
 @app.command()
+def student(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(metavar="NOTEBOOK", help="Numbers or names (default: all).")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Default: _build/student.")
+    ] = None,
+    install: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="What pip installs where the library is missing (default: a wheel beside)."),
+    ] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Write the notebooks for students: no solutions, locked checks, no outputs, one set-up cell; and an archive."""
+    from cnncourse.pipeline.student import student_edition
+
+    course = project_of(project)
+    written = student_edition(course, output or course.build / "student", notebooks or (), install)
+    typer.echo("\n".join(map(str, written)))
+
+
+@app.command()
 def bundle(
     output: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder for the parts.")],
     data: Annotated[
