@@ -44,7 +44,7 @@ def test_every_exercise_has_difficulty_minutes_hint_and_check(notebook):
         name, text = marks(cells[k])["grade_id"], cells[k - 1].source
         assert work.BEGIN in cells[k].source
         assert work.END in cells[k].source
-        assert re.search(r"[★☆]{3}, \\d+ minutes", text), f"{name}: difficulty and minutes"
+        assert re.search(r"[★☆]{3}, \d+ minutes", text), f"{name}: difficulty and minutes"
         assert "<details><summary>Hint</summary>" in text, f"{name}: hint"
         check = marks(cells[k + 1])
         assert (check["grade_id"], check["grade"], check["locked"]) == (f"check-{name}", True, True)
