@@ -10,6 +10,7 @@ import textwrap
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -22,7 +23,7 @@ from cnncourse.errors import CourseError
 from cnncourse.project import module_files
 from cnncourse.training import Experiment, Store, evaluate, fit, sweep, train
 from cnncourse.training import store as store_module
-from cnncourse.training.experiment import fingerprint
+from cnncourse.training.experiment import OPTIMIZERS, fingerprint
 from cnncourse.training.store import _statements, code, default_store
 
 BASE = Experiment(model="lenet_bn", num_epochs=2, batch_size=32, lr=0.05, num_images=96, model_options={"width": 0.5})
@@ -101,6 +102,18 @@ def test_weights_that_were_not_kept_are_asked_for_kindly(data):
         ({"model_options": {"init": torch.nn.init.zeros_}}, "plain values"),
         ({"momentum": 0.9}, "Unknown setting of an experiment"),
         ({"lr.x": 0.9}, "has no parts"),
+        ({"clip_norm": 0.0}, "clip_norm must be above 0"),
+        ({"patience": 0}, "patience must be"),
+        ({"schedule_every": "batch"}, "Unknown schedule_every"),
+        ({"monitor": "f1"}, "Unknown monitor"),
+        ({"model_options": {"widht": 1}}, "Unknown option"),
+        ({"model_options.activation": "relux"}, "Unknown activation"),
+        ({"optimizer_options": {"momenta": 0.9}}, "optimizer cannot be made"),
+        ({"optimizer_options": {"momentum": -1}}, "optimizer cannot be made"),
+        ({"optimizer_options": {"weight_decay": 0.1}}, "optimizer cannot be made"),
+        ({"optimizer_options": {"momentum": float("nan")}}, "plain values"),
+        ({"schedule": "StepLR"}, "schedule cannot be made"),
+        ({"augment": [torch.nn.Identity()]}, "no transform of cnncourse.data.augment"),
     ],
 )
 def test_bad_settings_are_named_at_once(changes, message):
@@ -113,9 +126,7 @@ def test_bad_settings_are_named_at_once(changes, message):
     [
         ({"num_images": 10**6}, "1,000,000 training images are asked for"),
         ({"batch_size": 97}, "larger than the data"),
-        ({"model_options": {"widht": 1}}, "Unknown option"),
-        ({"optimizer_options": {"momenta": 0.9}}, "optimizer cannot be made"),
-        ({"schedule": "StepLR"}, "schedule cannot be made"),
+        ({"model_options.num_classes": 7}, "7 outputs"),
     ],
 )
 def test_what_shows_in_training_only_is_named_then(changes, message, data):
@@ -127,6 +138,22 @@ def test_one_option_can_be_changed_and_the_original_stays():
     other = BASE.changed(**{"model_options.batch_norm": False, "seed": 3})
     assert other.model_options == {"width": 0.5, "batch_norm": False}
     assert (BASE.model_options, BASE.seed, other.seed) == ({"width": 0.5}, 0, 3)
+
+
+def test_every_network_and_every_optimizer_can_be_an_experiment():
+    random = torch.get_rng_state()
+    for name in models.names():
+        BASE.changed(model=name, model_options={"init": "he"})
+    for name in OPTIMIZERS:
+        assert BASE.changed(optimizer=name, optimizer_options={}).optimizer == name
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.5), np.float64(0.5), torch.tensor(0.5)])
+def test_numbers_of_numpy_and_torch_are_plain_ones(number):
+    experiment = BASE.changed(lr=number, seed=np.int64(3))
+    assert experiment == BASE.changed(lr=0.5, seed=3)
+    assert json.loads(json.dumps(experiment.to_dict()))["seed"] == 3
 
 
 # --- sweeps ---------------------------------------------------------------------------------------------------------
@@ -265,6 +292,19 @@ def test_one_changed_pixel_is_another_data_set(store, data):
     other = replace(data, train=replace(data.train, images=images))
     assert fingerprint(other) != fingerprint(data)
     assert store.key(BASE, other) != store.key(BASE, data)
+
+
+def test_changing_pixels_in_place_makes_another_data_set(store, data):
+    other = replace(data, train=replace(data.train, images=data.train.images.clone()))
+    before = store.key(BASE, other)
+    other.train.images[0, 0, 0, 0] += 1
+    assert store.key(BASE, other) != before
+    other.train.images[0, 0, 0, 0] -= 1
+    assert store.key(BASE, other) == before == store.key(BASE, data)
+
+
+def test_one_and_one_point_zero_are_one_experiment(store, data):
+    assert store.key(BASE.changed(lr=1), data) == store.key(BASE.changed(lr=1.0), data)
 
 
 def test_comments_and_docstrings_are_no_part_of_the_code_but_statements_are():

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cache
+from inspect import signature
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
@@ -18,6 +20,7 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from cnncourse import models, provenance
+from cnncourse.data.augment import Augmentation
 from cnncourse.data.batches import Loaders, loaders
 from cnncourse.data.source import Dataset, Split
 from cnncourse.errors import CourseError
@@ -28,20 +31,22 @@ from cnncourse.training.evaluation import Evaluation, evaluate
 from cnncourse.training.history import History
 from cnncourse.training.loop import fit
 from cnncourse.training.losses import LOSSES
+from cnncourse.training.optimization import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
     from cnncourse.training.store import Store
 
+# torch's classes whose arguments are plain values. Left out are optimizers that need a closure or sparse gradients or
+# have no weight decay, and schedules that need functions or other schedules.
 OPTIMIZERS = {
     name.lower(): cls
     for name, cls in vars(torch.optim).items()
-    if isinstance(cls, type) and issubclass(cls, Optimizer) and name not in ("Optimizer", "LBFGS", "SparseAdam")
+    if isinstance(cls, type) and issubclass(cls, Optimizer) and "weight_decay" in signature(cls).parameters
 }
-"""torch.optim's classes by lower-case name; those left out need a closure or sparse gradients."""
 SCHEDULES = {
-    name: cls
-    for name, cls in vars(lr_scheduler).items()
-    if isinstance(cls, type) and issubclass(cls, lr_scheduler.LRScheduler) and name not in ("LRScheduler", "LambdaLR")
+    name: getattr(lr_scheduler, name)
+    for name in lr_scheduler.__all__
+    if name not in ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
 }
 
 
@@ -59,7 +64,7 @@ class Experiment:
         Train on the first so many images of the training part; the course's splits are in an order in which all
         classes turn up evenly. Mean and std stay those of the whole part.
     batch_size, augment, drop_last
-        As in :func:`cnncourse.data.loaders`. A transform's repr is its configuration.
+        As in :func:`cnncourse.data.loaders`, with the transforms of :mod:`cnncourse.data.augment`.
     optimizer : str
         Lower-case name of a class of ``torch.optim``, such as 'sgd' or 'adam'.
     lr, weight_decay : float
@@ -78,7 +83,7 @@ channels_last
     Raises
     ------
     CourseError
-        For a value that makes no sense.
+        For a value that makes no sense, an unknown name, or an option that network, optimizer or schedule do not take.
     """
 
     model: str
@@ -106,32 +111,51 @@ channels_last
     seed: int = 0
 
     def __post_init__(self):
-        if self.model not in models.names():
-            raise unknown("model", self.model, models.names())
+        for name, value in vars(self).items():
+            if hasattr(value, "item"):  # a number of NumPy or torch
+                object.__setattr__(self, name, value.item())
         for name in ("model_options", "optimizer_options", "schedule_options"):
             object.__setattr__(self, name, dict(getattr(self, name)))  # a copy: the caller may change his own
         object.__setattr__(self, "augment", tuple(self.augment))
-        for name in ("num_epochs", "batch_size"):
-            check_count(name, getattr(self, name))
-        if self.num_images is not None:
-            check_count("num_images", self.num_images)
+        self._check_numbers()
         if self.optimizer not in OPTIMIZERS:
             raise unknown("optimizer", self.optimizer, list(OPTIMIZERS))
         if self.schedule is not None and self.schedule not in SCHEDULES:
             raise unknown("schedule", self.schedule, list(SCHEDULES))
         check_choice("loss", self.loss, list(LOSSES))
+        check_choice("schedule_every", self.schedule_every, ("epoch", "step"))
+        check_choice("monitor", self.monitor, ("loss", "accuracy"))
+        for transform in self.augment:
+            if type(transform).__module__ != Augmentation.__module__:
+                raise CourseError(
+                    f"{transform!r} is no transform of cnncourse.data.augment: two versions of it could not be told "
+                    "apart.",
+                    "Train with your own transforms through fit().",
+                )
+        try:
+            _check_model(self.model, json.dumps(self.model_options, allow_nan=False))
+            json.dumps(self.to_dict(), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise CourseError(
+                f"An experiment consists of plain values, but: {error}.", "Use finite numbers, texts, lists and None."
+            ) from None
+        # torch says what is wrong with their options, now and not after the first hours of a sweep.
+        nothing = nn.ParameterList([torch.zeros(1, 1)])
+        make_schedule(self.build_schedule if self.schedule else None, make_optimizer(self.build_optimizer, nothing))
+
+    def _check_numbers(self) -> None:
+        for name in ("num_epochs", "batch_size", "num_images", "validate_every", "patience"):
+            if getattr(self, name) is not None or name in ("num_epochs", "batch_size"):
+                check_count(name, getattr(self, name))
         for name in ("lr", "weight_decay"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not (isfinite(value) and value >= 0):
                 raise CourseError(f"{name} must be a finite number of at least 0, not {value!r}.", f"Change {name}.")
+            object.__setattr__(self, name, float(value))  # 1 and 1.0 are one experiment
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise CourseError(f"clip_norm must be above 0, not {self.clip_norm!r}.", "Choose for instance 1.0.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise CourseError(f"The seed must be an integer of at least 0, not {self.seed!r}.", "Choose seed=0.")
-        try:
-            json.dumps(self.to_dict())
-        except (TypeError, ValueError) as error:
-            raise CourseError(
-                f"An experiment consists of plain values, but: {error}.", "Use numbers, texts, lists and None."
-            ) from None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, fit for JSON."""
@@ -167,25 +191,33 @@ channels_last
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """torch's optimizer for these parameters."""
-        options = {"weight_decay": self.weight_decay, **self.optimizer_options}
-        return OPTIMIZERS[self.optimizer](parameters, lr=self.lr, **options)
+        make = OPTIMIZERS[self.optimizer]
+        return make(parameters, lr=self.lr, weight_decay=self.weight_decay, **self.optimizer_options)
 
     def build_schedule(self, optimizer: Optimizer) -> lr_scheduler.LRScheduler:
         """torch's schedule for this optimizer; only when there is a `schedule`."""
         return SCHEDULES[self.schedule](optimizer, **self.schedule_options)
 
+    def select(self, data: Dataset) -> Dataset:
+        """The data with the first `num_images` of the training part. CourseError when there are fewer."""
+        if self.num_images is None:
+            return data
+        if self.num_images > len(data.train):
+            raise CourseError(
+                f"{self.num_images:,} training images are asked for, but {data.source.name} has {len(data.train):,}.",
+                "Lower num_images; None takes all.",
+            )
+        return replace(data, train=_first(data.train, self.num_images))
+
     def build_loaders(self, data: Dataset, device: str | torch.device = "cpu") -> Loaders:
-        """Batches of the three parts. CourseError when there are fewer than `num_images`."""
-        if self.num_images is not None:
-            if self.num_images > len(data.train):
-                raise CourseError(
-                    f"{self.num_images:,} training images are asked for, but {data.source.name} has "
-                    f"{len(data.train):,}.",
-                    "Lower num_images; None takes all.",
-                )
-            data = replace(data, train=_first(data.train, self.num_images))
+        """Batches of the three parts, the first :meth:`select`-ed."""
         return loaders(
-            data, self.batch_size, augment=self.augment, drop_last=self.drop_last, seed=self.seed, device=device
+            self.select(data),
+            self.batch_size,
+            augment=self.augment,
+            drop_last=self.drop_last,
+            seed=self.seed,
+            device=device,
         )
 
     def fit_options(self) -> dict[str, Any]:
@@ -231,6 +263,11 @@ class Run:
             model = self.experiment.build_model()
         model.load_state_dict(self.weights)
         return model.eval()
+
+    @property
+    def seconds(self) -> float:
+        """How long the training took, evaluation included; of a stack of runs, this one's share."""
+        return float(self.about["seconds"])
 
     def __repr__(self) -> str:
         return f"Run({self.experiment.model}, seed {self.experiment.seed}: {self.history!r})"
@@ -353,17 +390,26 @@ def seeded(seed: int, device: str | torch.device) -> Iterator[None]:
 
 def fingerprint(data: Dataset) -> str:
     """sha256 of every pixel and label, and of mean and std: what a training sees of a data set."""
-    if data not in _fingerprints:
+    tensors = [tensor for part in (data.train, data.validation, data.test) for tensor in (part.images, part.labels)]
+    versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]  # changes count up
+    if _fingerprints.get(data, ("", []))[1] != versions:
         digest = hashlib.sha256(repr((data.mean, data.std, len(data.classes))).encode())
-        for part in (data.train, data.validation, data.test):
-            digest.update(repr(tuple(part.images.shape)).encode())
-            digest.update(part.images.contiguous().numpy())
-            digest.update(part.labels.contiguous().numpy())
-        _fingerprints[data] = digest.hexdigest()
-    return _fingerprints[data]
+        for tensor in tensors:
+            digest.update(repr(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy())
+        _fingerprints[data] = digest.hexdigest(), versions
+    return _fingerprints[data][0]
 
 
-_fingerprints: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()  # 150 MB take a tenth of a second, per run
+# Kept, since 150 MB take a tenth of a second and a sweep asks for every run.
+_fingerprints: WeakKeyDictionary[Dataset, tuple[str, list[int]]] = WeakKeyDictionary()
+
+
+@cache
+def _check_model(name: str, options: str) -> None:
+    """CourseError when there is no such network. Built without memory for its weights, nor random numbers."""
+    with torch.device("meta"):
+        models.create(name, **json.loads(options))
 
 
 def _first(split: Split, number: int) -> Split:
