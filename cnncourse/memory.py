@@ -8,9 +8,13 @@ from contextlib import contextmanager
 from cnncourse.errors import CourseError
 
 
+class NotEnoughMemory(CourseError):
+    """Memory ran out, on any device."""
+
+
 @contextmanager
 def out_of_memory_explained(doing: str, remedy: str) -> Iterator[None]:
-    """Turn torch's out-of-memory errors, on any device, into a CourseError.
+    """Turn torch's out-of-memory errors, on any device, into a CourseError (:class:`NotEnoughMemory`).
 
     Parameters
     ----------
@@ -26,7 +30,7 @@ def out_of_memory_explained(doing: str, remedy: str) -> Iterator[None]:
     except RuntimeError as error:  # torch.OutOfMemoryError is one; the allocator of the CPU has no class of its own
         if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
-        raise CourseError(
+        raise NotEnoughMemory(
             f"There is not enough memory {doing}: {_sentence(str(error))}.",
             f"{remedy} Memory of earlier runs is freed when nothing refers to them: restart the kernel to be sure.",
         ) from error

@@ -20,9 +20,11 @@ from cnncourse import models
 from cnncourse.cli import app
 from cnncourse.data.augment import RandomCrop, RandomHorizontalFlip
 from cnncourse.errors import CourseError
+from cnncourse.memory import NotEnoughMemory
 from cnncourse.project import module_files
-from cnncourse.training import Experiment, Store, evaluate, fit, sweep, train
+from cnncourse.training import Experiment, Store, evaluate, fit, stacked, sweep, train
 from cnncourse.training import store as store_module
+from cnncourse.training.checkpoint import Checkpoint
 from cnncourse.training.experiment import OPTIMIZERS, fingerprint
 from cnncourse.training.store import _statements, code, default_store
 
@@ -199,7 +201,20 @@ def test_runs_that_cannot_be_stacked_are_trained_one_by_one_and_the_sweep_says_s
         sweep(BASE.changed(patience=1), {"lr": [0.01, 0.1]}, [0], data, method="stacked")
 
 
-def test_what_differs_in_more_than_numbers_makes_groups(data):
+@pytest.fixture
+def stacks(monkeypatch):
+    """Sizes of the stacks that are trained."""
+    sizes, real = [], stacked.fit_stacked
+
+    def counted(models, *args, **options):
+        sizes.append(len(models))
+        return real(models, *args, **options)
+
+    monkeypatch.setattr(stacked, "fit_stacked", counted)
+    return sizes
+
+
+def test_what_differs_in_more_than_each_member_has_for_itself_makes_groups(data, stacks):
     swept = sweep(
         BASE.changed(num_epochs=1),
         {"model_options.activation": ["relu", "tanh"], "lr": [0.01, 0.1]},
@@ -207,8 +222,47 @@ def test_what_differs_in_more_than_numbers_makes_groups(data):
         data,
         method="stacked",
     )
-    assert swept.method == "stacked (2 runs)"
+    assert stacks == [2, 2]
+    assert swept.method == "stacked (4 runs)"
     assert [run.experiment.model_options["activation"] for run in swept.runs] == ["relu", "relu", "tanh", "tanh"]
+
+
+def test_optimizers_schedules_and_initial_weights_are_each_members_own(data, stacks):
+    settings = [
+        {"optimizer": "adam", "lr": 1e-3, "optimizer_options": {"eps": 1e-3}},
+        {"optimizer_options": {"momentum": 0.9}, "lr": 0.01},
+        {"schedule": "StepLR", "schedule_options": {"step_size": 1}},
+        {"model_options.init": "he", "lr": 0.01},
+    ]
+    swept = sweep(BASE, settings, [0], data, method="stacked")
+    assert stacks == [4]
+    for run in swept.runs:
+        alone = train(run.experiment, data)
+        assert run.history.steps["lr"] == alone.history.steps["lr"]
+        assert run.history.steps["loss"] == pytest.approx(alone.history.steps["loss"], rel=1e-3)
+        assert run.evaluation.loss == pytest.approx(alone.evaluation.loss, rel=1e-2)
+
+
+def test_a_stack_that_does_not_fit_into_memory_is_halved(data, stacks, monkeypatch):
+    fit_stacked = stacked.fit_stacked
+
+    def small_memory(models, *args, **options):
+        if len(models) > 2:
+            raise NotEnoughMemory("There is not enough memory.")
+        return fit_stacked(models, *args, **options)
+
+    monkeypatch.setattr(stacked, "fit_stacked", small_memory)
+    swept = sweep(BASE, {"lr": [0.01, 0.02, 0.03, 0.04, 0.05]}, [0], data, method="stacked")
+    assert stacks == [2, 1, 2]
+    assert swept.method == "stacked (5 runs)"
+    assert list(swept.table["lr"]) == [run.experiment.lr for run in swept.runs] == [0.01, 0.02, 0.03, 0.04, 0.05]
+
+    def no_memory(*args, **options):
+        raise NotEnoughMemory("There is not enough memory.")
+
+    monkeypatch.setattr(stacked, "fit_stacked", no_memory)
+    with pytest.raises(NotEnoughMemory):
+        sweep(BASE, {"lr": [0.01, 0.02]}, [0], data, method="stacked")
 
 
 def test_auto_measures_and_says_what_it_chose(data):
@@ -226,6 +280,23 @@ def test_auto_measures_and_says_what_it_chose(data):
 def test_nothing_to_train_is_an_error(grid, seeds, data):
     with pytest.raises(CourseError, match="nothing to train"):
         sweep(BASE, grid, seeds, data)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"lr": 0.1}, "single value 0.1 for 'lr'"),
+        ({"optimizer": "adam"}, "single value 'adam'"),
+        ({"seed": [0, 1]}, "seeds of its own"),
+        ([{"lr": 0.1}, 0.2], "neither a mapping nor a list of mappings"),
+        ({"num_images": [96, 10**6]}, "1,000,000 training images are asked for"),
+        ({"lr": [0.1, float("nan")]}, "lr must be a finite number"),
+    ],
+)
+def test_a_bad_grid_is_named_before_anything_is_trained(grid, message, data, store):
+    with pytest.raises(CourseError, match=message):
+        sweep(BASE, grid, [0], data, store=store)
+    assert store.trained == 0
 
 
 def test_an_unknown_name_in_the_grid_has_a_hint(data):
@@ -434,11 +505,69 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(store, data, monkeypa
 
 def train_with_checkpoints(experiment, data, store, monkeypatch):
     """Checkpoints after every epoch, as if an epoch took half a minute."""
-    from cnncourse.training.checkpoint import Checkpoint
-
     save = Checkpoint.save
     monkeypatch.setattr(Checkpoint, "save", lambda self, *, now, **extra: save(self, now=True, **extra))
     return train(experiment, data, store=store)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_interrupted_stack_goes_on_and_ends_the_same(damaged, store, data, monkeypatch):
+    base = BASE.changed(num_epochs=3, **{"model_options.dropout": 0.3})
+    grid = {"lr": [0.01, 0.05]}
+    whole = sweep(base, grid, [0], data, method="stacked", keep_weights=True)
+
+    class Interrupt(Exception):
+        pass
+
+    side_by_side, epochs = stacked.side_by_side, []
+
+    def interrupted(*args):
+        epochs.append(len(epochs))
+        if len(epochs) == 3:
+            raise Interrupt
+        return side_by_side(*args)
+
+    monkeypatch.setattr(stacked, "side_by_side", interrupted)
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, *, now, **extra: save(self, now=True, **extra))
+    with pytest.raises(Interrupt):
+        sweep(base, grid, [0], data, store=store, method="stacked", keep_weights=True)
+    (checkpoint,) = (store.folder / "unfinished").iterdir()
+    if damaged:
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    resumed = sweep(base, grid, [0], data, store=store, keep_weights=True, method="stacked" if damaged else "auto")
+    assert len(epochs) == 3 + (3 if damaged else 1)
+    if not damaged:
+        assert resumed.method == "stacked, as when it was interrupted (2 runs)"
+    for a, b in zip(whole.runs, resumed.runs, strict=True):
+        assert a.history.steps == b.history.steps
+        assert a.history.validation == b.history.validation
+        assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+    assert not checkpoint.exists()
+    assert len(store.records()) == 2
+
+
+def test_a_sweep_that_waited_for_another_process_takes_its_stack(store, data, stacks, monkeypatch):
+    grid = {"lr": [0.01, 0.05]}
+    reserved = Store.reserved
+    monkeypatch.setattr(Store, "reserved", reserved)
+
+    def late(self, name):
+        monkeypatch.setattr(Store, "reserved", reserved)
+        sweep(BASE, grid, [0], data, store=Store(self.folder), method="stacked")  # the other one's
+        return reserved(self, name)
+
+    monkeypatch.setattr(Store, "reserved", late)
+    swept = sweep(BASE, grid, [0], data, store=store, method="stacked")
+    assert stacks == [2]
+    assert all(run.reused for run in swept.runs)
+
+
+def test_a_sweep_into_a_folder_that_cannot_be_written_trains_nothing_in_vain(tmp_path, data, stacks):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CourseError, match="cannot be written"):
+        sweep(BASE, {"lr": [0.01, 0.05]}, [0], data, store=Store(tmp_path / "file"), method="stacked")
+    assert stacks == []
 
 
 def test_a_damaged_checkpoint_is_no_reason_to_stop(store, data):

@@ -9,8 +9,10 @@ in the time of one; a CPU gains for fully connected networks only. :func:`gain` 
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -24,6 +26,7 @@ from cnncourse.data.batches import Batches
 from cnncourse.data.source import Dataset
 from cnncourse.errors import CourseError
 from cnncourse.memory import out_of_memory_explained
+from cnncourse.training.checkpoint import Checkpoint, describe
 from cnncourse.training.checks import check_batch, check_count
 from cnncourse.training.evaluation import evaluate
 from cnncourse.training.history import History, Passes
@@ -145,6 +148,8 @@ def fit_stacked(
     mixed_precision: bool = False,
     channels_last: bool = False,
     device: str | torch.device | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 30.0,
 ) -> list[History]:
     """Train all members together, in place: what :func:`cnncourse.training.fit` does one by one, to rounding error.
 
@@ -159,8 +164,8 @@ def fit_stacked(
         Each member's own, equally many batches of equal sizes.
     validation : Batches, optional
         The same for all, after each epoch.
-    num_epochs, loss, schedule_every, clip_norm, mixed_precision, device
-        As in ``fit``.
+    num_epochs, loss, schedule_every, clip_norm, mixed_precision, device, checkpoint, checkpoint_seconds
+        As in ``fit``; one checkpoint for all members.
     optimizers, schedules : sequences of callables
         One for each member; a schedule may be None.
     channels_last : bool
@@ -174,7 +179,8 @@ def fit_stacked(
     Raises
     ------
     CourseError
-        When the networks cannot be stacked, data, networks and loss do not fit, or memory runs out.
+        When the networks cannot be stacked, data, networks and loss do not fit, a checkpoint is damaged or another
+        training's, or memory runs out.
     """
     check_count("num_epochs", num_epochs)
     M = len(models)
@@ -202,7 +208,27 @@ def fit_stacked(
             make_schedule(schedule, optimizer)
             for schedule, optimizer in zip(schedules or [None] * M, stack.optimizers, strict=True)
         ]
-        for epoch in range(1, num_epochs + 1):
+        first_epoch, file = 1, None
+        if checkpoint is not None:
+            settings = {
+                "num_epochs": num_epochs,
+                "loss": getattr(loss_fn, "__name__", None) or repr(loss_fn),
+                "schedule_every": schedule_every,
+                "clip_norm": clip_norm,
+                "precision": histories[0].precision,
+            }
+            parts = {}
+            for k, member in enumerate(zip(models, stack.optimizers, schedulers, trains, strict=True)):
+                described = describe(*member[:3], train=member[3], validation=validation)
+                settings |= {f"{name} {k}": text for name, text in described.items()}
+                parts |= {f"{name} {k}": part for name, part in zip(described, member, strict=False)}
+            file = Checkpoint(Path(checkpoint), settings, parts, place.device, checkpoint_seconds)
+            if state := file.restore():
+                histories = [History(**history) for history in state["histories"]]
+                first_epoch = state["epoch"] + 1
+        for epoch in range(first_epoch, num_epochs + 1):
+            if all(history.outcome for history in histories):
+                break
             started = time.perf_counter()
             passes = [Passes() for _ in models]
             for X, y in side_by_side(trains, place):
@@ -225,8 +251,9 @@ def fit_stacked(
                     history.outcome = "finished"
             if schedule_every == "epoch":
                 _advance(schedulers)
-            if all(history.outcome for history in histories):
-                break
+            if file is not None:
+                done = all(history.outcome for history in histories)
+                file.save(now=done, epoch=epoch, histories=[history.to_dict() for history in histories])
         stack.release()
     return histories
 
@@ -245,7 +272,10 @@ def gain(experiments: Sequence[Experiment], data: Dataset, device: str | torch.d
     """
     from cnncourse.training.experiment import seeded
 
-    with seeded(0, device):
+    with (
+        seeded(0, device),
+        out_of_memory_explained("to train the networks together", "Stack fewer of them, or use smaller batches."),
+    ):
         M, first = len(experiments), experiments[0]
         batches = first.build_loaders(data, device).train
         total = first.num_epochs * len(batches)
