@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 import cnncourse
+import cnncourse.data
 from cnncourse.errors import CourseError
 from cnncourse.results import Results
 
@@ -165,3 +166,23 @@ def test_import_stays_light():
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_the_smoke_profile_has_no_store_and_the_others_say_what_they_took_from_it(tmp_path, monkeypatch):
+    from cnncourse.training import Experiment, train
+
+    monkeypatch.setenv("CNNCOURSE_STORE", str(tmp_path))
+    assert start().store is None
+    assert list(tmp_path.iterdir()) == []
+    experiment = Experiment(model="mlp_30", num_epochs=1, batch_size=8, lr=0.1, num_images=32)
+    run = start(profile="laptop")
+    digits = cnncourse.data.mnist(profile="smoke")
+    for seed in (0, 1, 0):
+        train(experiment.changed(seed=seed), digits, store=run.store)
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **options: shown.append((bundle, options)))
+    run.finish()
+    ((bundle, options),) = shown
+    assert "2 now, 1 from the experiment store" in bundle["text/html"]
+    assert "store" not in bundle["text/plain"]
+    assert options["metadata"]["cnncourse"]["volatile"] == ["text/html"]

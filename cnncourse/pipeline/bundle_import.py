@@ -67,7 +67,7 @@ def take_back(project: Project, folder: Path, say: Callable[[str], None] = print
     executed = [name for name in whole if name.startswith("executed/") and name.endswith(".ipynb")]
     for name in [*results, *executed]:
         _write(project.build / name, whole[name])
-    trainings = [name for name in whole if name.startswith("store/")]
+    trainings = [name for name in whole if name.startswith("store/") and name.endswith(".run")]
     if trainings:
         from cnncourse.training.store import default_store
 
