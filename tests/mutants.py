@@ -6,7 +6,6 @@ OTHERWISE_WRITTEN : right solutions, written otherwise than the notebook's,
 and gets its tests from :func:`exercise_tests`.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnncourse.pipeline import exercises
+from cnncourse.pipeline.notebooks import Notebook
 from cnncourse.teaching.checking import CheckError
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -23,8 +24,8 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 def solution_cells(notebook: str) -> list[str]:
     """Sources of the notebook's solution cells."""
-    cells = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["metadata"].get("nbgrader", {}).get("solution")]
+    cells = Notebook(NOTEBOOKS / f"{notebook}.ipynb").node.cells
+    return [cell.source for cell in cells if exercises.is_solution(cell)]
 
 
 def solutions(notebook: str, space: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,9 +38,8 @@ def solutions(notebook: str, space: Mapping[str, Any]) -> dict[str, Any]:
 
 def solution_lines(notebook: str) -> list[str]:
     """The lines between the solution marks, stripped."""
-    text = "\n".join(solution_cells(notebook))
-    regions = re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", text, re.DOTALL)
-    return [line.strip() for region in regions for line in region.splitlines()]
+    found = [region for source in solution_cells(notebook) for region in exercises.regions(source)]
+    return [line.strip() for region in found for line in region.splitlines()]
 
 
 def exercise_tests(
@@ -79,10 +79,10 @@ def exercise_tests(
     def test_at_least_five_mutants(name):
         assert len(mutants[name]) >= 5
 
-    def test_every_exercise_of_the_notebook_has_mutants():
-        cells = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-        marks = [cell["metadata"].get("nbgrader", {}) for cell in cells]
-        assert {mark["grade_id"] for mark in marks if mark.get("solution")} == set(mutants)
+    def test_every_exercise_of_the_notebook_has_mutants_and_another_right_solution():
+        names = [exercise.name for exercise in exercises.read(Notebook(NOTEBOOKS / f"{notebook}.ipynb"))]
+        assert sorted(names) == sorted(mutants)
+        assert set(names) == {name for name, _ in otherwise}
 
     @pytest.mark.parametrize("name", mutants)
     def test_the_notebooks_solution_is_accepted(name, capsys):
@@ -108,6 +108,7 @@ def exercise_tests(
         for mutant, _ in mutants[name]:
             getattr(checks, name)(mutant)
         printed = re.sub(r"\s+", " ", capsys.readouterr().out)
+        assert solution_lines(notebook)
         assert [line for line in solution_lines(notebook) if len(line) > 10 and line in printed] == []
 
     return {name: test for name, test in locals().items() if name.startswith("test_")}

@@ -1,17 +1,16 @@
 """Checks of notebook 02's exercises: mutants that readers really write are rejected with a message that fits,
 the notebook's own solutions and differently written right ones are accepted."""
 
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from mutants import exercise_tests, solutions
 
 from cnncourse.teaching import numpy_mlp as checks
 from cnncourse.teaching.checking import CheckError
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "02_numpy_mlp.ipynb"
+NOTEBOOK = "02_numpy_mlp"
 
 
 def softmax(z):
@@ -354,62 +353,7 @@ OTHERWISE_WRITTEN = [
 ]
 
 
-def solution_cells():
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["metadata"].get("nbgrader", {}).get("solution")]
-
-
-def notebook_solutions():
-    """The functions that the notebook's solution cells define."""
-    space = {"np": np}
-    for source in solution_cells():
-        exec(source, space)
-    return space
-
-
-def solution_lines():
-    regions = re.findall(r"### BEGIN SOLUTION\n(.*?)### END SOLUTION", "\n".join(solution_cells()), re.DOTALL)
-    return [line for region in regions for line in region.splitlines()]
-
-
-@pytest.mark.parametrize(
-    ("name", "mutant", "message"),
-    [
-        pytest.param(name, mutant, message, id=f"{name}-{k}")
-        for name, mutants in MUTANTS.items()
-        for k, (mutant, message) in enumerate(mutants)
-    ],
-)
-def test_mutant_is_rejected_with_a_message_that_fits(name, mutant, message):
-    with pytest.raises(CheckError, match=message), np.errstate(all="ignore"):
-        getattr(checks, name).unguarded(mutant)
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_at_least_five_mutants(name):
-    assert len(MUTANTS[name]) >= 5
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_the_notebooks_solution_is_accepted(name, capsys):
-    getattr(checks, name)(notebook_solutions()[name])
-    assert capsys.readouterr().out == f"✔ {name}: accepted.\n"
-
-
-@pytest.mark.parametrize(("name", "solution"), OTHERWISE_WRITTEN)
-def test_another_right_solution_is_accepted(name, solution):
-    with np.errstate(all="ignore"):
-        getattr(checks, name).unguarded(solution)
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_an_open_exercise_is_asked_for_kindly(name, capsys, monkeypatch):
-    def stub(*args):
-        raise NotImplementedError
-
-    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
-    getattr(checks, name)(stub)
-    assert capsys.readouterr().out.startswith(f"… {name}: nothing to check yet.")
+globals().update(exercise_tests(NOTEBOOK, checks, MUTANTS, OTHERWISE_WRITTEN, {"np": np}))
 
 
 def separable_images():
@@ -440,7 +384,7 @@ def test_a_network_of_unfinished_parts_is_not_accepted(functions, message):
 
 
 def test_a_network_of_right_parts_learns(capsys):
-    space = notebook_solutions()
+    space = solutions(NOTEBOOK, {"np": np})
     for functions in (
         (space["forward"], space["backward"], space["update"]),
         (layers(relu, softmax), backprop(bias=lambda d: d.sum(0, keepdims=True)), update_with_out),
@@ -459,13 +403,3 @@ def test_nbgrader_sees_an_exception(monkeypatch):
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     with pytest.raises(CheckError, match="come out positive"):
         checks.relu(np.abs)
-
-
-@pytest.mark.parametrize("name", MUTANTS)
-def test_no_message_holds_a_line_of_the_solution(name, capsys):
-    for mutant, _ in MUTANTS[name]:
-        getattr(checks, name)(mutant)
-    printed = re.sub(r"\s+", " ", capsys.readouterr().out)
-    lines = [line.strip() for line in solution_lines() if len(line.strip()) > 10]
-    assert len(lines) > 20
-    assert [line for line in lines if line in printed] == []
