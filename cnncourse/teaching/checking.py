@@ -35,7 +35,7 @@ def exercise(name: str) -> Callable:
         def checked(solution: Any, *args: Any) -> None:
             try:
                 with np.errstate(all="ignore"):
-                    check(solution, *args)
+                    _checked(check, solution, *args)
             except CheckError as error:
                 if os.environ.get("NBGRADER_EXECUTION"):
                     raise
@@ -48,6 +48,19 @@ def exercise(name: str) -> Callable:
         return checked
 
     return decorate
+
+
+def _checked(check: Callable[..., None], solution: Any, *args: Any) -> None:
+    """Run a check; what it stumbles over is a result of a kind that nobody thought of."""
+    try:
+        check(solution, *args)
+    except CheckError:
+        raise
+    except Exception as error:
+        raise CheckError(
+            "your function returns something that cannot be compared with the right result "
+            f"({type(error).__name__}: {error}). Print it once: has it the type and the shape that the text asks for?"
+        ) from error
 
 
 def call(solution: Callable, *args: Any, **kwargs: Any) -> Any:
