@@ -2,9 +2,11 @@
 
 import hashlib
 import re
+import subprocess
 import tomllib
 import types
 import zipfile
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -219,7 +221,7 @@ def test_what_is_missing_is_installed(install, run_setup):
 
 
 def test_a_wheel_is_installed_from_beside_the_notebook(run_setup, tmp_path):
-    with pytest.raises(SystemExit, match=f"Put {WHEEL} beside this notebook"):
+    with pytest.raises(FileNotFoundError, match=f"Put {WHEEL} beside this notebook"):
         run_setup(WHEEL, installed=False)
     (tmp_path / WHEEL).touch()
     assert run_setup(WHEEL, installed=False) == [("pip", 'install --quiet "{wheel}"')]  # IPython fills it in
@@ -305,6 +307,29 @@ def test_a_wheel_of_the_instructors_lies_beside_the_notebooks(small, tmp_path):
         assert WHEEL in archive.namelist()
     with pytest.raises(CourseError, match="no wheel"):
         work.student_edition(small, tmp_path / "out", install="other.whl")
+
+
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_the_wheel_is_built_by_uv_or_else_by_pip(has_uv, small, tmp_path, monkeypatch):
+    def run(command, **options):
+        assert command[0] == ("/bin/uv" if has_uv else work.sys.executable)
+        assert ("build" if has_uv else "pip") in command
+        (Path(command[-2]) / WHEEL).write_bytes(b"built")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(work.sys, "executable", str(tmp_path / "python"))  # no uv beside it
+    monkeypatch.setattr(work.shutil, "which", lambda name: "/bin/uv" if has_uv else None)
+    monkeypatch.setattr(work.subprocess, "run", run)
+    work.student_edition(small, tmp_path / "out")
+    assert (tmp_path / "out" / WHEEL).read_bytes() == b"built"
+
+
+def test_a_wheel_that_cannot_be_built_is_named(small, tmp_path, monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "a long story\nno network\n")
+    monkeypatch.setattr(work.subprocess, "run", lambda *args, **options: failed)
+    with pytest.raises(CourseError, match="cannot be built: no network"):
+        work.student_edition(small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_sources_are_not_overwritten(small):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,19 +32,19 @@ SETUP_ID = "student-setup"
 ARCHIVE = "notebooks.zip"
 README = """The notebooks of the course, without solutions.
 
-On your own machine (Python 3.11 or newer):
-    pip install jupyterlab
-    jupyter lab
-and open a notebook there. In Colab: File, Upload notebook.
+On your own machine (Python 3.11 or newer): pip install jupyterlab, then jupyter lab, and open a notebook.
+In Colab: File > Upload notebook.
 
 Run the first code cell of a notebook first. It installs the library that the notebooks use, where it is missing; what
 the machine has stays as it is.{beside}
 
-Exercises say "{stub}": replace that line by your own, run the cell, then run the check below it. A
-check that is not content says why. An exercise that you skip stops its own check and nothing else.
+An exercise says {stub}: replace that line by your own, run the cell, then run the check
+below it. A check that does not accept your solution says why. An exercise that you skip stops its own check only.
 """
-BESIDE = """ It takes it from {wheel}:
-keep that file in the same folder. In Colab upload it first (the folder on the left, then the upload symbol)."""
+BESIDE = """
+
+The library comes from {wheel}. Keep that file in the same folder as the
+notebooks; in Colab upload it first (the folder symbol on the left, then the upload symbol)."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # in the archive: the same notebooks make the same bytes
 
 
@@ -167,7 +168,7 @@ def setup_source(install: str) -> str:
         "from pathlib import Path\n\n"
         f'wheel = "{install}"\n'
         'if find_spec("cnncourse") is None and not Path(wheel).exists():\n'
-        "    raise SystemExit(\n"
+        "    raise FileNotFoundError(\n"
         '        f"The library is missing. Put {wheel} beside this notebook (in Colab: the folder on the left, "\n'
         '        "then the upload symbol) and run this cell again."\n'
         "    )\n"
@@ -213,19 +214,18 @@ def _archive(files: dict[str, bytes]) -> bytes:
 
 
 def build_wheel(project: Project, folder: Path) -> Path:
-    """The library's wheel, with the committed results and the ledger in it."""
-    uv = Path(sys.executable).with_name("uv")
+    """The library's wheel, with the committed results and the ledger in it; built by uv, or by pip where uv is not."""
+    beside = Path(sys.executable).with_name("uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir"]
+    command = [uv, "build", "--wheel", "--quiet", "--out-dir"] if uv else pip
     with tempfile.TemporaryDirectory() as scratch:
-        command = [str(uv) if uv.exists() else "uv", "build", "--wheel", "--quiet", "--out-dir", scratch]
-        try:
-            done = subprocess.run([*command, str(project.root)], capture_output=True, text=True)
-            reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
-        except FileNotFoundError:
-            done, reason = None, "uv is not installed"
+        done = subprocess.run([*command, scratch, str(project.root)], capture_output=True, text=True)
         built = sorted(Path(scratch).glob("*.whl"))
-        if done is None or done.returncode or not built:
+        if done.returncode or not built:
+            reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise CourseError(
-                f"The library's wheel cannot be built: {reason or 'no reason given'}.",
+                f"The library's wheel cannot be built: {reason}",
                 "Building fetches hatchling once: try again with network, or say with --install what students install.",
             )
         target = folder / built[0].name
