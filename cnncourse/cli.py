@@ -244,7 +244,11 @@ def student(
     ] = None,
     install: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="What pip installs where the library is missing (default: a wheel beside)."),
+        typer.Option(
+            metavar="SPEC",
+            help="What pip installs where the library is missing: a name, an address, or a wheel to put beside the "
+            "notebooks (default: the repository in _config.yml, else a wheel that is built).",
+        ),
     ] = None,
     project: ProjectOption = None,
 ) -> None:

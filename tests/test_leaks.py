@@ -13,9 +13,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
-from test_student import CELL, REGION, write_notebook
+from test_student import CELL, NOTEBOOKS, REGION, write_notebook
 
-from cnncourse.pipeline.exercises import BEGIN, BEGIN_HIDDEN, END, END_HIDDEN
+from cnncourse.pipeline.exercises import BEGIN, BEGIN_HIDDEN, END, END_HIDDEN, is_solution, regions
 from cnncourse.pipeline.leaks import find_leaks
 from cnncourse.pipeline.notebooks import Notebook
 
@@ -90,6 +90,22 @@ def test_a_planted_leak_is_found(where, secret, tmp_path):
     path.write_text(text, encoding="utf-8")
     leaks = find_leaks(tmp_path / "site", [secret])
     assert [(leak.file, leak.notebook, leak.cell, leak.line) for leak in leaks] == [(path, "01_secret", "f", LINES[0])]
+
+
+def test_every_solution_of_the_course_is_found_in_its_notebook_and_on_its_page(tmp_path):
+    expected = set()
+    for source in NOTEBOOKS:
+        (tmp_path / source.path.name).write_bytes(source.path.read_bytes())
+        code = [cell.source for cell in source.node.cells if cell.cell_type == "code"]
+        pages = (highlight(text, PythonLexer(), HtmlFormatter()) for text in code)
+        (tmp_path / f"{source.stem}.html").write_text("".join(pages), encoding="utf-8")
+        for cell in filter(is_solution, source.node.cells):
+            lines = [line for line in regions(cell.source)[0].splitlines() if line.strip(" #")]
+            if len(lines) > 1:
+                expected |= {(f"{source.stem}{suffix}", source.stem, cell.id) for suffix in (".ipynb", ".html")}
+    leaks = find_leaks(tmp_path, NOTEBOOKS)
+    assert expected
+    assert {(leak.file.name, leak.notebook, leak.cell) for leak in leaks} == expected
 
 
 def test_a_leak_in_an_archive_is_found_but_the_library_is_none(secret, tmp_path):

@@ -302,7 +302,7 @@ def test_a_wheel_of_the_instructors_lies_beside_the_notebooks(small, tmp_path):
     assert (tmp_path / "out" / WHEEL).read_bytes() == b"a wheel"
     node = nbformat.read(tmp_path / "out" / "01_secret.ipynb", as_version=4)
     assert f'wheel = "{WHEEL}"' in node.cells[0].source
-    assert "keep that file in the same folder" in (tmp_path / "out/README.txt").read_text()
+    assert f"The library comes from {WHEEL}." in (tmp_path / "out/README.txt").read_text()
     with zipfile.ZipFile(tmp_path / "out" / work.ARCHIVE) as archive:
         assert WHEEL in archive.namelist()
     with pytest.raises(CourseError, match="no wheel"):
