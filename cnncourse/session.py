@@ -60,6 +60,17 @@ def start(profile: str = "smoke", seed: int = 0, device: str = "auto", *, notebo
     return _current
 
 
+def shows_progress(wanted: bool | None = None) -> bool:
+    """Whether long work shows a progress bar: as `wanted`, else where a reader waits for it.
+
+    Not in the smoke profile, which takes seconds, and not in a run of the pipeline, which shows its own and whose
+    pages would keep the bar.
+    """
+    if wanted is not None:
+        return wanted
+    return _current is not None and _current.profile != "smoke" and RESULTS_VARIABLE not in os.environ
+
+
 def resolve_device(device: str) -> str:
     """Name of the torch device that `device` stands for on this machine ('cpu', 'cuda', 'mps', ...).
 

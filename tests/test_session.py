@@ -9,6 +9,7 @@ import pytest
 
 import cnncourse
 import cnncourse.data
+from cnncourse import session
 from cnncourse.errors import CourseError
 from cnncourse.results import Results
 
@@ -186,3 +187,16 @@ def test_the_smoke_profile_has_no_store_and_the_others_say_what_they_took_from_i
     assert "2 now, 1 from the experiment store" in bundle["text/html"]
     assert "store" not in bundle["text/plain"]
     assert options["metadata"]["cnncourse"]["volatile"] == ["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "pipeline", "shown"), [("laptop", False, True), ("smoke", False, False), ("laptop", True, False)]
+)
+def test_progress_is_shown_to_a_reader_who_waits(profile, pipeline, shown, monkeypatch):
+    monkeypatch.delenv("CNNCOURSE_RESULTS", raising=False)
+    if pipeline:
+        monkeypatch.setenv("CNNCOURSE_RESULTS", "results.json")
+    monkeypatch.setattr(session, "_current", SimpleNamespace(profile=profile))
+    assert session.shows_progress() is shown
+    assert session.shows_progress(True)
+    assert not session.shows_progress(False)

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from cnncourse.data.source import Dataset, Split
 from cnncourse.errors import CourseError
 from cnncourse.memory import NotEnoughMemory
-from cnncourse.session import resolve_device
+from cnncourse.session import resolve_device, shows_progress
 from cnncourse.training.checks import check_choice
 from cnncourse.training.experiment import Experiment, Run, outcome, seeded, train
 
@@ -95,7 +95,7 @@ def sweep(
     force: bool = False,
     keep_weights: bool = False,
     method: Literal["auto", "stacked", "one by one"] = "auto",
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Sweep:
     """Train every setting of a grid with every seed.
 
@@ -113,8 +113,8 @@ def sweep(
     method : {'auto', 'stacked', 'one by one'}
         Runs that differ in seed, initial weights, optimizer or schedule only can be trained together, with their
         parameters stacked: the same results to rounding error. 'auto' measures which way is faster here.
-    progress : bool
-        Whether to show a progress bar over the runs.
+    progress : bool, optional
+        Whether to show a progress bar over the runs; by default to a reader whose notebook runs a larger profile.
 
     Returns
     -------
@@ -140,7 +140,9 @@ def sweep(
         for k, (_, experiment) in enumerate(members):
             runs[k] = store.get(store.key(experiment, data), experiment, weights=keep_weights)
     missing = [k for k, run in enumerate(runs) if run is None]
-    with tqdm(total=len(members), initial=len(members) - len(missing), unit="run", disable=not progress) as bar:
+    with tqdm(
+        total=len(members), initial=len(members) - len(missing), unit="run", disable=not shows_progress(progress)
+    ) as bar:
         work = _Work(data, device, store, force, keep_weights, method, bar.update)
         for group in _groups([members[k][1] for k in missing]):
             places = [missing[k] for k in group]
