@@ -157,7 +157,7 @@ def test_large_files_travel_in_pieces(there, course, tmp_path, monkeypatch):
 
 
 def test_it_stops_in_time_and_keeps_what_is_finished(there):
-    minutes = (start.RESERVE + 12) / 60  # unpacking and installing take some of it, more on a busy machine
+    minutes = (start.RESERVE + 6) / 60  # unpacking and installing take some of it
     done = run(there, "wait", "--minutes", str(minutes))
     assert done.returncode == 3
     assert "stopping. Call again to go on" in done.stdout

@@ -49,6 +49,8 @@ def main() -> int:
         print(json.dumps(report(), indent=1))
         return 0
     deadline = time.monotonic() + 60 * options.minutes
+    # Under nohup, or behind an &, interrupts are ignored, and so they would be in the notebooks that are to be stopped.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         manifest = json.loads((HERE / "manifest.json").read_text())
         check_python(manifest)
