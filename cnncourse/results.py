@@ -7,6 +7,7 @@ import math
 import os
 import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -94,6 +95,28 @@ class Provenance(_Model):
     wall_time_s: float
 
 
+@dataclass(frozen=True)
+class Series:
+    """The values of one metric or curve, for a figure.
+
+    Attributes
+    ----------
+    per_seed : dict
+        Seed -> value of a metric, or -> one value per point of a curve.
+    origin : str
+        Whose values, in words for a title, for instance 'published run (laptop), MNIST'.
+    provenance : Provenance
+        How that run came about.
+    x : list of float, optional
+        The points of a curve.
+    """
+
+    per_seed: dict
+    origin: str
+    provenance: Provenance
+    x: list[float] | None = None
+
+
 class Results(_Model):
     """Everything that one run of one notebook measured."""
 
@@ -106,6 +129,15 @@ class Results(_Model):
     @property
     def profile(self) -> str:
         return self.provenance.profile
+
+    def series(self, name: str, run: str = "this run") -> Series | None:
+        """Values by seed of the metric or curve `name`, or None; `run` says in words whose values they are."""
+        found = self.curves.get(name) or self.metrics.get(name)
+        if found is None:
+            return None
+        per_seed = {self.provenance.seed: found.value} if found.per_seed is None else found.per_seed
+        origin = f"{run}, {found.data}" if found.data else run
+        return Series(per_seed, origin, self.provenance, getattr(found, "x", None))
 
     def save(self, path: Path) -> None:
         """Write as JSON; the file appears complete or not at all."""

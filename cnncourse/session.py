@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from cnncourse import provenance, reads
 from cnncourse.errors import CourseError
 from cnncourse.project import PROFILES, committed
-from cnncourse.results import Curve, DataRecord, Metric, Provenance, Results
+from cnncourse.results import Curve, DataRecord, Metric, Provenance, Results, Series
 
 T = TypeVar("T")
 RESULTS_VARIABLE = "CNNCOURSE_RESULTS"  # set by `cnncourse run`: where finish() writes the JSON
@@ -242,14 +242,51 @@ class Session:
             wall_time_s=round(time.monotonic() - self._started, 1),
         )
 
-    def published(self) -> Results | None:
-        """The committed results of the best profile there is (full, then laptop, then smoke), or None."""
+    @overload
+    def published(self) -> Results | None: ...
+
+    @overload
+    def published(self, name: str) -> Series | None: ...
+
+    def published(self, name=None):
+        """What this notebook's best committed run measured (profile full, then laptop, then smoke).
+
+        Parameters
+        ----------
+        name : str, optional
+            A metric or curve; without it, all of the run's results.
+
+        Returns
+        -------
+        Results, or Series for a `name`, or None
+            None where nothing is committed, or nothing of that name.
+        """
         for profile in reversed(PROFILES):
             path = committed("results") / profile / f"{self.notebook}.json"
             self.note_read(reads.name(path))
             if path.is_file():
-                return Results.load(path)
+                results = Results.load(path)
+                return results if name is None else results.series(name, f"published run ({profile})")
         return None
+
+    def shown(self, name: str) -> Series:
+        """Values of a recorded metric or curve for a figure: this run's own, in the smoke profile the published ones.
+
+        The smoke profile trains narrow networks on stand-in data, whose figures would show nothing. Where a larger
+        profile is committed, its values take their place, and ``origin`` says so.
+
+        Raises
+        ------
+        CourseError
+            When this run has recorded nothing of that name.
+        """
+        if name not in self._metrics and name not in self._curves:
+            raise CourseError(f"Nothing is recorded under the name {name!r}.", "Call run.record or run.curve before.")
+        if self.profile == "smoke":
+            series = self.published(name)
+            if series is not None and series.provenance.profile != "smoke":
+                return series
+        return self.results().series(name)
 
     def claims(self, *ids: str) -> None:
         """Show claims of this notebook (default: all) with the reported value, the measured value and the verdict."""

@@ -9,7 +9,7 @@ import pytest
 
 import cnncourse
 import cnncourse.data
-from cnncourse import session
+from cnncourse import reads, session
 from cnncourse.errors import CourseError
 from cnncourse.results import Results
 
@@ -147,6 +147,58 @@ def test_a_name_is_used_once_in_a_published_run(monkeypatch):
 def test_a_curve_has_one_value_per_point():
     with pytest.raises(CourseError, match="'loss', seed 1: 1 values for 2 points"):
         start().curve("loss", [1, 2], {1: [0.5]}, x_label="Epoch", y_label="Loss")
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """A folder in the place of the package's committed results and ledger."""
+    for module in (session, reads):
+        monkeypatch.setattr(module, "committed", lambda what: tmp_path / what)
+    return tmp_path
+
+
+def commit_results(committed, profile):
+    """A run of notebook 00_test in `profile`, committed."""
+    run = start(profile=profile)
+    run.record("accuracy", {0: 98.5, 1: 99.0}, unit="%", data="MNIST")
+    run.record("num_params", 7)
+    run.curve("loss", [1, 2], {0: [0.5, 0.25]}, x_label="Epoch", y_label="Loss", data="MNIST")
+    run.results().save(committed / "results" / profile / "00_test.json")
+
+
+def test_published_values_come_with_their_provenance(committed):
+    assert start().published() is None
+    assert start().published("loss") is None
+    commit_results(committed, "smoke")
+    commit_results(committed, "laptop")
+    run = start()
+    assert run.published().profile == "laptop"
+    loss = run.published("loss")
+    assert (loss.x, loss.per_seed) == ([1.0, 2.0], {0: [0.5, 0.25]})
+    assert loss.origin == "published run (laptop), MNIST"
+    assert loss.provenance.profile == "laptop"
+    assert run.published("num_params").per_seed == {0: 7}
+    assert run.published("other") is None
+
+
+def test_a_figure_shows_the_published_values_only_where_the_own_ones_are_of_stand_ins(committed):
+    commit_results(committed, "smoke")
+    run = start()
+    run.record("accuracy", {0: 50.0}, data="digits")
+    assert run.shown("accuracy").per_seed == {0: 50.0}, "a committed smoke run is no better than this one"
+    assert run.shown("accuracy").origin == "this run, digits"
+    commit_results(committed, "laptop")
+    run = start()
+    run.record("accuracy", {0: 50.0}, data="digits")
+    run.record("new", {0: 1.0})
+    assert run.shown("accuracy").per_seed == {0: 98.5, 1: 99.0}
+    assert run.shown("accuracy").origin == "published run (laptop), MNIST"
+    assert run.shown("new").per_seed == {0: 1.0}, "a metric that the published run did not have"
+    run = start(profile="laptop")
+    run.record("accuracy", {0: 97.0}, data="MNIST")
+    assert run.shown("accuracy").per_seed == {0: 97.0}
+    with pytest.raises(CourseError, match="Nothing is recorded under the name 'loss'"):
+        run.shown("loss")
 
 
 def test_the_stamp_keeps_volatile_facts_out_of_its_text():
