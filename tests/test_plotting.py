@@ -73,6 +73,17 @@ def test_intervals_show_each_seed_mean_and_report(ax):
     assert [float(line.get_xdata()[0]) for line in crosses] == [2.5]
 
 
+def test_the_legend_of_intervals_covers_no_ring(ax):
+    plotting.intervals({"a": list(range(50)), "b": list(range(50))}, x_label="Accuracy (%)", ax=ax)
+    ax.figure.canvas.draw()
+    legend = ax.get_legend().get_window_extent()
+    rings = [p for c in ax.collections for p in ax.transData.transform(c.get_offsets())]
+    assert rings
+    assert not any(legend.contains(*p) for p in rings)
+    plotting.intervals({"a": [1.0, 2.0]}, x_label="Accuracy (%)", legend=False, ax=ax.figure.add_subplot())
+    assert ax.figure.axes[-1].get_legend() is None
+
+
 def test_digits_grid():
     figure = plotting.digits(torch.zeros(7, 1, 28, 28, dtype=torch.uint8), range(7), columns=5)
     assert [ax.get_title() for ax in figure.axes] == ["0", "1", "2", "3", "4", "5", "6", "", "", ""]

@@ -92,6 +92,7 @@ def intervals(
     *,
     x_label: str,
     reported: Mapping[str, float] | None = None,
+    legend: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
     """One row for each group: a small ring for each seed, the mean with its 95 % t-interval, the report as a cross.
@@ -104,6 +105,8 @@ def intervals(
         With the unit in brackets.
     reported : mapping of label to value, optional
         What the report states for a group.
+    legend : bool
+        Explain the marks, in a row of its own below the groups; once is enough for panels side by side.
     ax : Axes, optional
         The current one by default.
     """
@@ -125,9 +128,10 @@ def intervals(
     if reported:
         ax.plot([], [], "x", color=orange, markersize=9, markeredgewidth=2, label="report")
     ax.set_yticks(list(rows), list(groups))
-    ax.invert_yaxis()
+    ax.set_ylim(len(groups) - (0.5 if not legend else -0.4), -0.5)  # first row on top; the legend covers no ring
     ax.set_xlabel(x_label)
-    ax.legend()
+    if legend:
+        ax.legend(loc="lower center", ncols=3)
     return ax
 
 
