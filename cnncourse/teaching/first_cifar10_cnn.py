@@ -184,6 +184,16 @@ def score(solution: Callable) -> None:
 @exercise("EarlyStopping")
 def EarlyStopping(solution: Callable[[int], Any]) -> None:
     """Check the class ``EarlyStopping(patience)``."""
+    alone, one, other = (run(solution, 1) for _ in range(3))
+    if not callable(getattr(alone, "update", None)):
+        raise CheckError(f"EarlyStopping(1) is a {type(alone).__name__} without a method update. Is it still a class?")
+    if not run(alone.update, 3.0):
+        run(one.update, 1.0)
+        run(one.update, 2.0)
+        if run(other.update, 3.0):
+            raise CheckError(
+                "two stoppers share their memory. Keep what an object remembers in self, not in the class."
+            )
     for losses, patience in _COURSES:
         stopper = run(solution, patience)
         for check, loss in enumerate(losses):
@@ -200,11 +210,6 @@ def EarlyStopping(solution: Callable[[int], Any]) -> None:
                 raise CheckError(_best_explained(losses[: check + 1], found, best))
             if expected:
                 break
-    one, other = run(solution, 1), run(solution, 1)
-    run(one.update, 1.0)
-    run(one.update, 2.0)
-    if run(other.update, 3.0):
-        raise CheckError("two stoppers share their memory. Keep what an object remembers in self, not in the class.")
 
 
 # Losses and a patience: falling throughout; a plateau; a bump that is survived; equal values; a late second dip.
@@ -250,6 +255,10 @@ def _explained(losses: Sequence[float], patience: int, stops: bool) -> str:
 
 def _best_explained(losses: Sequence[float], found: Any, best: int) -> str:
     series = ", ".join(f"{loss:g}" for loss in losses)
+    if found in range(len(losses)) and losses[found] == losses[best]:
+        return (
+            f"After the losses {series} best_check is {found}, but an equal loss is no improvement: {best} came first."
+        )
     if found == best + 1:
         return f"After the losses {series} best_check is {found}: checks are counted from 0, so it should be {best}."
     if found == losses[best]:
