@@ -198,12 +198,17 @@ WHEEL = "cnncourse-0.1.0-py3-none-any.whl"
 def run_setup(monkeypatch, tmp_path):
     """Run a set-up cell in an empty folder on a machine with the library, or without; returns what pip was asked."""
 
-    def run_setup(install, installed):
+    def run_setup(install, installed, pip_works=True):
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if installed else None)
+        library = [object()] if installed else []
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: library[0] if library else None)
         asked = []
-        shell = types.SimpleNamespace(run_line_magic=lambda magic, line: asked.append((magic, line)))
-        space = {"get_ipython": lambda: shell}
+
+        def magic(name, line):
+            asked.append((name, line))
+            library.extend([object()] * pip_works)
+
+        space = {"get_ipython": lambda: types.SimpleNamespace(run_line_magic=magic)}
         exec(TransformerManager().transform_cell(work.setup_source(install)), space)
         return asked
 
@@ -225,6 +230,13 @@ def test_a_wheel_is_installed_from_beside_the_notebook(run_setup, tmp_path):
         run_setup(WHEEL, installed=False)
     (tmp_path / WHEEL).touch()
     assert run_setup(WHEEL, installed=False) == [("pip", 'install --quiet "{wheel}"')]  # IPython fills it in
+
+
+def test_where_pip_does_not_help_the_cell_says_what_would(run_setup, tmp_path):
+    (tmp_path / WHEEL).touch()
+    for install in (SPEC, WHEEL):
+        with pytest.raises(ModuleNotFoundError, match=f'uv pip install "{install}"'):
+            run_setup(install, installed=False, pip_works=False)
 
 
 def test_the_library_accepts_what_colab_has():

@@ -159,12 +159,10 @@ def setup_source(install: str) -> str:
         )
     begin = (
         "# Run this cell first. It installs the library of the course where it is missing, in Colab for instance.\n"
+        "from importlib import invalidate_caches\n"
         "from importlib.util import find_spec\n"
     )
-    if not _is_file(install):
-        return f'{begin}\nif find_spec("cnncourse") is None:\n    %pip install --quiet "{install}"'
-    return (
-        f"{begin}"
+    beside = (
         "from pathlib import Path\n\n"
         f'wheel = "{install}"\n'
         'if find_spec("cnncourse") is None and not Path(wheel).exists():\n'
@@ -172,8 +170,19 @@ def setup_source(install: str) -> str:
         '        f"The library is missing. Put {wheel} beside this notebook (in Colab: the folder on the left, "\n'
         '        "then the upload symbol) and run this cell again."\n'
         "    )\n"
+    )
+    is_file = _is_file(install)
+    # %pip only prints what went wrong; without the second look the reader would meet the next cell's ImportError.
+    return (
+        f"{begin}{beside if is_file else chr(10)}"
         'if find_spec("cnncourse") is None:\n'
-        '    %pip install --quiet "{wheel}"'
+        f'    %pip install --quiet "{"{wheel}" if is_file else install}"\n'
+        "    invalidate_caches()\n"
+        '    if find_spec("cnncourse") is None:\n'
+        "        raise ModuleNotFoundError(\n"
+        '            "pip has not installed the library; its message stands above. Where it says that pip is missing "\n'
+        f"            '(an environment of uv), type in a terminal: uv pip install \"{install}\"'\n"
+        "        )"
     )
 
 
