@@ -277,16 +277,22 @@ class TestJudgingACheckout:
         change(project, "  reported: {curves: 3}", "  reported: {curves: 3}\n  rule: {recorded: {curves: [loss]}}")
         assert claims.judge_all(claims.load(project.ledger), project)[2].reason == "not measured yet"
 
-    def test_the_page_shows_totals_every_claim_and_where_it_was_measured(self, project):
+    def test_the_page_gives_every_claim_to_the_site_as_data(self, project):
         page = claims.page(project)
-        assert "| IFT6135, a test | 2 | 0 | 0 | 1 | 3 |" in page
-        assert "acc: 97.90 ± 0.25 %" in page
-        assert "laptop, MNIST, n = 3, 2026-01-02" in page
-        assert "](../notebooks/02_test.ipynb)" in page
-        assert "05_later.ipynb" not in page  # no page, no link: it would stop the build
-        assert "There are 7 \\| of them." in page  # a bar would end the table's cell
-        for name in ("count", "acc", "later"):
-            assert f'id="ift6135-{name}"' in page
+        assert "### IFT6135, a test" in page
+        rows = {row["id"]: row for line in page.splitlines() if line.startswith("{") for row in [json.loads(line)]}
+        assert list(rows) == ["ift6135-count", "ift6135-acc", "ift6135-later"]
+        assert rows["ift6135-count"]["claim"] == "There are 7 | of them."
+        assert rows["ift6135-acc"]["measured"] == "acc: 97.90 ± 0.25 %"
+        assert rows["ift6135-acc"]["origin"] == "laptop, MNIST, n = 3, 2026-01-02"
+        assert rows["ift6135-acc"]["metrics"] == ["acc"]
+        assert [row["verdict"] for row in rows.values()] == ["reproduced", "reproduced", "open"]
+
+    def test_the_page_changes_with_any_result(self, project):
+        before = claims.page(project)
+        path = next(project.results.glob("laptop/*.json"))
+        path.write_text(path.read_text().replace('"wall_time_s"', ' "wall_time_s"'))
+        assert claims.page(project) != before
 
 
 class TestTableInANotebook:

@@ -1,7 +1,7 @@
 """The claims ledger: every claim of the five reports, the rule that judges it, and its verdict."""
 
 from cnncourse.claims.ledger import Claim, Report, files, load, read
-from cnncourse.claims.tables import ClaimTable, inputs, judge_all, page, table, totals
+from cnncourse.claims.tables import ClaimTable, entry, inputs, judge_all, page, table, totals
 from cnncourse.claims.verdicts import VERDICTS, Verdict, best_verdict, published, verdict
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Report",
     "Verdict",
     "best_verdict",
+    "entry",
     "files",
     "inputs",
     "judge_all",

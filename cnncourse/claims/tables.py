@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import html
-import re
+import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnncourse import reads
 from cnncourse.claims.evidence import Evidence, Missing
 from cnncourse.claims.ledger import Claim, Report, files, load
-from cnncourse.claims.text import words
 from cnncourse.claims.verdicts import NOT_WRITTEN, VERDICTS, Verdict, best_verdict, published, verdict
 from cnncourse.errors import CourseError
 from cnncourse.project import PROFILES, Project, committed
@@ -46,10 +46,6 @@ class ClaimTable:
         return f"<table class='cnncourse-claims'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-_LEGEND = (
-    "Below each measured value stand the profile, the data, the number n of seeds, orders or cases behind it, and the "
-    "date. An interval is the mean ± the half-width of its 95% t-interval."
-)
 _COLUMNS = ("id", "report", "where", "notebook", "claim", "reported", "measured", "origin", "verdict", "reason")
 
 
@@ -143,8 +139,16 @@ def totals(verdicts: Sequence[Verdict]) -> dict[str, int]:
     return {word: sum(v.verdict == word for v in verdicts) for word in VERDICTS}
 
 
+def entry(v: Verdict) -> dict[str, Any]:
+    """What the site shows of a verdict: :func:`row`, and the metrics that lead to the section that measures it."""
+    return {**row(v), "metrics": v.claim.references}
+
+
 def page(project: Project | None = None) -> str:
-    """Markdown of the ledger: totals by report, then every claim with what was reported and what was measured.
+    """Every claim with its verdict, as MyST Markdown for the site: filters, then a table for each report.
+
+    The site's own directives turn the claims, one JSON object a line, into tables with links (``book/_ext``). The
+    comment at the end changes with every result, so that figures drawn from them are never stale.
 
     Parameters
     ----------
@@ -153,18 +157,21 @@ def page(project: Project | None = None) -> str:
     """
     reports = load(project and project.ledger)
     verdicts = judge_all(reports, project)
-    by_report = {r.report: [v for v in verdicts if v.claim.id.split("-")[0] == r.report] for r in reports}
-    lines = ["## Totals", "", f"| Report | {' | '.join(VERDICTS)} | all |", "| --- |" + " ---: |" * (len(VERDICTS) + 1)]
-    for title, members in [*((r.title, by_report[r.report]) for r in reports), ("**All**", verdicts)]:
-        cells = (*totals(members).values(), len(members))
-        lines.append(f"| {title} | {' | '.join(f'{cell:,}' for cell in cells)} |")
-    lines += ["", _LEGEND]
+    lines = ["```{claims-filter}", "```"]
     for report in reports:
-        lines += ["", f"## {report.title}", ""]
-        members = by_report[report.report]
-        for notebook in dict.fromkeys(v.claim.notebook for v in members):
-            lines += _group(notebook, [v for v in members if v.claim.notebook == notebook], _is_page(notebook, project))
-    return "\n".join(lines) + "\n"
+        rows = [
+            json.dumps(entry(v), ensure_ascii=False) for v in verdicts if v.claim.id.startswith(f"{report.report}-")
+        ]
+        lines += ["", f"### {report.title}", "", f"```{{claims}} {report.title}", *rows, "```"]
+    return "\n".join([*lines, "", f"% results: {_fingerprint(project)}"]) + "\n"
+
+
+def _fingerprint(project: Project | None) -> str:
+    folder = project.results if project else committed("results")
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*/*.json")):
+        digest.update(f"{path.parent.name}/{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _others(profile: str) -> list[str]:
@@ -227,48 +234,3 @@ def _html_row(v: Verdict) -> str:
         f"<strong>{v.verdict}</strong>",
     )
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def _group(notebook: str, members: list[Verdict], linked: bool) -> list[str]:
-    """The claims that one notebook measures: folded, as a table."""
-    number, _, topic = notebook.partition("_")
-    name = f"Notebook {number}, {words(topic)}"
-    if all(v.reason == NOT_WRITTEN for v in members):
-        summary = f"{name}: {len(members)} claim{'s' if len(members) > 1 else ''}, {NOT_WRITTEN}"
-        head, rows = (
-            "| Claim | Reported |\n| --- | --- |",
-            [f"| {_claim_cell(v)} | {escape(v.reported)} |" for v in members],
-        )
-    else:
-        counts = ", ".join(f"{n} {word}" for word, n in totals(members).items() if n)
-        summary = f"{name}: {counts}"
-        head = "| Claim | Reported | Measured | Verdict |\n| --- | --- | --- | --- |"
-        rows = [f"| {_claim_cell(v)} | {escape(v.reported)} | {_measured_cell(v)} | **{v.verdict}** |" for v in members]
-    link = [f"[{name}](../notebooks/{notebook}.ipynb)", ""] if linked else []
-    # The blank lines make Markdown of what stands inside the HTML.
-    return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *link, head, *rows, "", "</details>", ""]
-
-
-def _claim_cell(v: Verdict) -> str:
-    reason = f" <br><em>{escape(v.reason)}</em>" if v.reason and v.reason != NOT_WRITTEN else ""
-    return f'<span id="{v.claim.id}"></span>{escape(v.claim.claim)}{_small(f"{v.claim.where} · {v.claim.id}")}{reason}'
-
-
-def _measured_cell(v: Verdict) -> str:
-    parts = [escape(part) for part in v.measured.split("; ") if part]
-    return " <br>".join(parts) + (_small(v.origin) if parts else "")
-
-
-def _small(text: str) -> str:
-    return f" <br><small>{escape(text)}</small>" if text else ""
-
-
-def escape(text: str) -> str:
-    """Plain text as Markdown that shows it: no character keeps a meaning."""
-    return re.sub(r"([\\`*_{}\[\]<>#$|~&@])", r"\\\1", text).replace("\n", " ")
-
-
-def _is_page(notebook: str, project: Project | None) -> bool:
-    """Whether the site has a page for the notebook (a link to a page that is not there stops the build)."""
-    contents = (project.root if project else Path(__file__).resolve().parents[2]) / "_toc.yml"
-    return contents.is_file() and f"notebooks/{notebook}" in contents.read_text(encoding="utf-8")
