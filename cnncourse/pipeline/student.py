@@ -180,7 +180,7 @@ def setup_source(install: str) -> str:
         "    invalidate_caches()\n"
         '    if find_spec("cnncourse") is None:\n'
         "        raise ModuleNotFoundError(\n"
-        '            "pip has not installed the library; its message stands above. Where it says that pip is missing "\n'
+        '            "pip has not installed the library; its message stands above. Where pip itself is missing "\n'
         f"            '(an environment of uv), type in a terminal: uv pip install \"{install}\"'\n"
         "        )"
     )
