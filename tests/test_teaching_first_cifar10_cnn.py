@@ -242,7 +242,7 @@ EARLY_STOPPING = [
     (CountsFromOne, "counted from 0"),
     (NumberIsTheLoss, "not its loss"),
     (NoNumber, "best_check is None"),
-    (LatestNumber, r"best_check is \d"),
+    (LatestNumber, "the latest"),
     (NothingReturned, "returns None"),
     (SharedMemory, "share their memory"),
     (lambda patience: None, "without a method update"),

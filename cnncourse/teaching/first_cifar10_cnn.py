@@ -259,8 +259,12 @@ def _best_explained(losses: Sequence[float], found: Any, best: int) -> str:
         return (
             f"After the losses {series} best_check is {found}, but an equal loss is no improvement: {best} came first."
         )
-    if found == best + 1:
+    if found == len(losses):
         return f"After the losses {series} best_check is {found}: checks are counted from 0, so it should be {best}."
+    if found == len(losses) - 1:
+        return (
+            f"After the losses {series} best_check is {found}, the latest. Check {best} (from 0) has the lowest loss."
+        )
     if found == losses[best]:
         return f"After the losses {series} best_check is {found}. It should be the number of that check, not its loss."
     if found == int(np.argmax(losses)):
