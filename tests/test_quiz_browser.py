@@ -13,6 +13,7 @@ from browser import launch_options, serve
 from filelock import FileLock
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from nbconvert import HTMLExporter
 from nbformat import v4
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -54,8 +55,7 @@ CELLS = [
     ("md", "### Number"),
     'predict("second-guess", "How many corners?", unit="corners")',
     'print("four " * 2)',
-    ("md", "They are counted."),
-    ("md", "## Slider"),
+    ("md", "They are counted.\n\n## Slider"),
     'slider_figure({n: f"<p>{n} dots: {chr(8226) * n}</p>" for n in (1, 2, 3)}, "Dots", texts={2: "Two of them."})',
     ("md", "## Steppers"),
     "kernel_stepper([[1, 2, 3], [4, 5, 6], [7, 8, 9]], [[1, 0], [0, -1]])",
@@ -368,6 +368,23 @@ def test_axe_finds_nothing_serious_in_any_box_and_nothing_runs_out_of_the_page(o
     ]
     assert serious == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_jupyterlab_covers_text_up_to_the_next_heading_even_within_a_cell(chromium, course):
+    """On the page that nbconvert makes, whose cells are those of JupyterLab."""
+    notebook = nbformat.read(Project(course).executed("smoke") / "01_page.ipynb", as_version=4)
+    html, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook)
+    page = chromium.new_page()
+    page.route("**/*", lambda route: route.abort())  # scripts of the template, which are not needed here
+    page.set_content(html)
+    see, heading = page.get_by_text("They are counted."), page.get_by_role("heading", name="Slider")
+    expect(page.get_by_text("four four")).to_be_hidden()
+    expect(see).to_be_hidden()
+    expect(heading).to_be_visible()
+    page.get_by_label("Your number, in corners").fill("4")
+    page.get_by_label("Your number, in corners").press("Enter")
+    expect(see).to_be_visible()
+    page.close()
 
 
 def test_each_output_works_alone_in_a_frame_that_may_remember_nothing(chromium, course):

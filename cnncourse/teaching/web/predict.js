@@ -32,7 +32,13 @@
           const output = next.querySelector(".jp-Cell-outputArea, .jp-OutputArea");
           yield { element: output && output.querySelector(".jp-OutputArea-output") ? output : null, code: true };
         } else {
-          yield { element: next, heading: next.querySelector("h1, h2, h3, h4, h5, h6") !== null };
+          // Block by block, because a cell may hold the end of one section and the beginning of the next. JupyterLab
+          // draws text when it comes into sight: what is still blank ends the cover, and is looked at again then.
+          const text = next.querySelector(".jp-RenderedMarkdown");
+          if (!text) yield { element: null, heading: true };
+          for (const block of text ? text.children : []) {
+            yield { element: block, heading: /^H[1-6]$/.test(block.tagName) };
+          }
         }
       }
       return;
