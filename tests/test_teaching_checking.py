@@ -39,3 +39,16 @@ def test_nbgrader_sees_an_exception_then_too(monkeypatch):
 def test_unguarded_shows_an_authors_slip():
     with pytest.raises(ValueError, match="could not convert"):
         double.unguarded(lambda x: "text")
+
+
+def test_only_the_stubs_exception_means_that_nothing_is_written():
+    def stub(x):
+        raise NotImplementedError()
+
+    def of_torch(x):
+        raise NotImplementedError("mean(): could not infer output dtype.")
+
+    with pytest.raises(CheckError, match="nothing to check yet"):
+        call(stub, 1)
+    with pytest.raises(CheckError, match="stops with NotImplementedError: mean"):
+        call(of_torch, 1)
