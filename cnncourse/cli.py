@@ -184,15 +184,32 @@ def book(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler (tcp://...).")
     ] = None,
+    edition: Annotated[
+        str,
+        typer.Option(help="student (exercises without solutions), instructor (everything) or both."),
+    ] = "both",
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Then serve one edition (the instructor's, unless --edition student) and rebuild a page when its "
+            "text, or the executed copy of its notebook, changes. Until Ctrl-C.",
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(help="Of --watch; 0 takes a free one.")] = 8000,
     project: ProjectOption = None,
 ) -> None:
-    """Execute every notebook, as far as something changed, and build the site in _build/site.
+    """Execute every notebook, as far as something changed, and build the site in _build/site, one folder per edition.
 
-    The site is replaced only when every notebook succeeded and Jupyter Book found no fault.
+    The site is replaced only when every notebook succeeded, Jupyter Book found no fault, and no solution can be read in
+    the student edition.
     """
     from cnncourse.pipeline import progress, runner, site
+    from cnncourse.pipeline.stage import EDITIONS
 
     course = project_of(project)
+    if edition not in (*EDITIONS, "both"):
+        raise CourseError(f"There is no edition {edition!r}.", f"Choose {', '.join(EDITIONS)} or both.")
     options = runner.Options(profile, device, jobs=jobs, timeout=timeout, force=force, scheduler=scheduler)
     report = runner.run(course, (), options, progress.for_terminal())
     progress.summary(report.outcomes)
@@ -200,7 +217,12 @@ def book(
         names = ", ".join(outcome.name for outcome in report.outcomes if not outcome.ok)
         typer.secho(f"The site was not built, because of: {names}", fg=typer.colors.RED, err=True)
         raise typer.Exit(report.exit_code)
-    typer.echo(f"The site: {site.build(course, profile, say=typer.echo)}")
+    if watch:
+        from cnncourse.pipeline.watch import watch as follow
+
+        raise typer.Exit(follow(course, profile, "instructor" if edition == "both" else edition, port, typer.echo))
+    editions = EDITIONS if edition == "both" else (edition,)
+    typer.echo(f"The site: {site.build(course, profile, editions, say=typer.echo)}")
 
 
 @app.command()
@@ -250,13 +272,26 @@ def student(
             "notebooks (default: the repository in _config.yml, else a wheel that is built).",
         ),
     ] = None,
+    branch: Annotated[
+        bool,
+        typer.Option(
+            "--branch",
+            help="Write a tree to publish as the repository's branch 'student', which the site's launch buttons open: "
+            "all notebooks, the wheel, requirements (default folder: _build/student_branch).",
+        ),
+    ] = False,
     project: ProjectOption = None,
 ) -> None:
     """Write the notebooks for students: no solutions, locked checks, no outputs, one set-up cell; and an archive."""
-    from cnncourse.pipeline.student import student_edition
+    from cnncourse.pipeline.student import student_branch, student_edition
 
     course = project_of(project)
-    written = student_edition(course, output or course.build / "student", notebooks or (), install)
+    if branch:
+        if notebooks:
+            raise CourseError("A branch holds all notebooks.", "Leave out --branch, or the names.")
+        written = student_branch(course, output or course.build / "student_branch", install)
+    else:
+        written = student_edition(course, output or course.build / "student", notebooks or (), install)
     typer.echo("\n".join(map(str, written)))
 
 

@@ -103,6 +103,8 @@ def build(root: Path) -> None:
     target = project.executed("smoke") / "01_page.ipynb"
     target.parent.mkdir(parents=True)
     nbformat.write(executed(), target)
+    project.notebooks.mkdir()
+    shutil.copy(target, project.notebooks)  # the download of the page
     facts = dict(
         profile="smoke", seed=0, seeds=[0], device="cpu", device_name="A Processor", threads=1, data=[], python="3.11"
     )
@@ -116,7 +118,7 @@ def build(root: Path) -> None:
         path.write_text("")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assets, "vendored", lambda cache: (vendored, ""))
-        site.build(project)
+        site.build(project, editions=["instructor"])
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,7 @@ def chromium():
 @pytest.fixture
 def open_page(chromium, course):
     """Opens the notebook's page in a fresh browser; at the end nothing may have gone wrong on it."""
-    address, stop = serve(course / "_build" / "site")
+    address, stop = serve(course / "_build" / "site" / "instructor")
     contexts, faults = [], []
 
     def open_(**options) -> Page:

@@ -3,7 +3,12 @@ import hashlib
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
+import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -13,7 +18,9 @@ from typer.testing import CliRunner
 
 from cnncourse.cli import app
 from cnncourse.errors import CourseError
-from cnncourse.pipeline import assets, runner, site
+from cnncourse.pipeline import assets, runner, site, student, watch
+from cnncourse.pipeline import stage as staging
+from cnncourse.pipeline.exercises import BEGIN, END
 from cnncourse.project import Project
 from cnncourse.results import DataRecord, Provenance, Results
 
@@ -46,12 +53,15 @@ def results(name: str, profile: str = "smoke", **changes) -> Results:
 
 
 def publish(project: Project, name: str, *cells, profile: str = "smoke", **metadata) -> Path:
-    """Put an executed copy with its results where a run would leave them."""
+    """Put an executed copy with its results where a run would leave them, beside its source."""
     path = project.executed(profile) / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     title = v4.new_markdown_cell(f"# Notebook {name}\n\nThe problem in one paragraph.")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(v4.new_notebook(cells=[title, *cells], metadata={"kernelspec": kernel, **metadata}), path)
+    notebook = v4.new_notebook(cells=[title, *cells], metadata={"kernelspec": kernel, **metadata})
+    nbformat.write(notebook, path)
+    project.notebooks.mkdir(exist_ok=True)
+    nbformat.write(notebook, project.notebooks / f"{name}.ipynb")
     results(name, profile).save(project.fresh_results(profile) / f"{name}.json")
     return path
 
@@ -71,13 +81,36 @@ def tiny(tmp_path) -> Project:
     (tmp_path / "book" / "words.md").write_text(words)
     (tmp_path / "book" / "working.md").write_text("# Working\n\n## Profiles\n")  # each notebook page links there
     project = Project(tmp_path)
-    project.notebooks.mkdir()
+    project.notebooks.mkdir(exist_ok=True)
     publish(project, "01_first", executed("print(1 + 1)", outputs=[text("2\n")]))
     return project
 
 
 def left_behind(project: Project) -> set[str]:
     return {path.name for path in project.build.iterdir() if not path.name.startswith(".lock")}
+
+
+@pytest.fixture(autouse=True)
+def no_wheel(monkeypatch):
+    def build_wheel(project, folder):
+        raise student.NoWheel("no network")
+
+    monkeypatch.setattr(student, "build_wheel", build_wheel)
+
+
+@pytest.fixture
+def no_sphinx(monkeypatch):
+    """Pages that are copies of their sources, so that a build takes no time; returns the commands."""
+    started = []
+
+    def sphinx(staged, pages, log, jobs):
+        started.append(pages.name)
+        shutil.copytree(staged, pages)
+        (pages / "index.html").write_text("a page")
+        return subprocess.Popen(["true"])
+
+    monkeypatch.setattr(site, "_sphinx", sphinx)
+    return started
 
 
 @pytest.fixture
@@ -89,7 +122,7 @@ def no_npm(monkeypatch):
 
 
 def test_every_notebook_is_in_the_table_of_contents_and_every_entry_exists():
-    pages = site.table_of_contents(CHECKOUT)
+    pages = staging.table_of_contents(CHECKOUT)
     notebooks = {f"notebooks/{path.stem}" for path in CHECKOUT.notebooks.glob("*.ipynb")}
     assert {page for page in pages if page.startswith("notebooks/")} == notebooks
     texts = {f"book/{path.stem}" for path in (CHECKOUT.root / "book").glob("*.md")}
@@ -97,7 +130,7 @@ def test_every_notebook_is_in_the_table_of_contents_and_every_entry_exists():
 
 
 def test_notebooks_are_in_reading_order():
-    notebooks = [page for page in site.table_of_contents(CHECKOUT) if page.startswith("notebooks/")]
+    notebooks = [page for page in staging.table_of_contents(CHECKOUT) if page.startswith("notebooks/")]
     assert notebooks == sorted(notebooks)
 
 
@@ -116,7 +149,7 @@ def test_every_figure_says_in_words_what_it_shows():
 
 
 def test_a_complete_notebook_is_publishable(tiny):
-    notebook = site.publishable(tiny.executed("smoke") / "01_first.ipynb", "smoke")
+    notebook = staging.publishable(tiny.executed("smoke") / "01_first.ipynb", "smoke")
     assert notebook.cells[1].source == "print(1 + 1)"
 
 
@@ -173,39 +206,39 @@ def test_an_older_failure_does_not_matter(tiny):
     good = tiny.executed("smoke") / "01_first.ipynb"
     bad = shutil.copy(good, good.with_name("01_first.failed.ipynb"))
     os.utime(bad, ns=(good.stat().st_mtime_ns - 10**9,) * 2)
-    site.publishable(good, "smoke")
+    staging.publishable(good, "smoke")
 
 
 def test_an_empty_code_cell_need_not_be_executed(tiny):
     publish(tiny, "01_first", executed("x = 1"), executed("", count=None))
-    site.publishable(tiny.executed("smoke") / "01_first.ipynb", "smoke")
+    staging.publishable(tiny.executed("smoke") / "01_first.ipynb", "smoke")
 
 
 def test_a_run_without_results_stops_the_build(tiny):
     (tiny.fresh_results("smoke") / "01_first.json").unlink()
     with pytest.raises(CourseError, match="No results"):
-        site.stage(tiny, "smoke", tiny.root / "stage")
+        staging.stage(tiny, "smoke", "student", tiny.root / "stage")
 
 
 # -- what is staged -----------------------------------------------------------------------------------------------
 
 
-def staged(project: Project, profile: str = "smoke"):
-    site.stage(project, profile, project.root / "stage")
+def staged(project: Project, profile: str = "smoke", edition: str = "student"):
+    staging.stage(project, profile, edition, project.root / "stage")
     return nbformat.read(project.root / "stage" / "notebooks" / "01_first.ipynb", as_version=4)
 
 
 def test_a_page_says_under_its_title_where_its_figures_come_from(tiny):
     title = staged(tiny).cells[0].source
     assert title.startswith("# Notebook 01_first\n")
-    note, rest = title.index("```{admonition}"), title.index("The problem in one paragraph.")
+    note, rest = title.index("```{container} provenance"), title.index("The problem in one paragraph.")
     assert note < rest
     facts = title[note:rest]
     for fact in (
-        "**smoke**",
+        "`smoke` run",
         "scikit-learn digits (embedded stand-in)",
-        "seeds 0, 1, 2",
-        "Some Processor",
+        "3 seeds",
+        "cpu (Some Processor)",
         "2026-11-21",
     ):
         assert fact in facts
@@ -220,7 +253,7 @@ def test_a_page_names_the_larger_published_run_that_it_also_draws_from(tiny):
 def test_a_page_made_of_the_larger_run_does_not_name_it_twice(tiny):
     publish(tiny, "01_first", executed("x = 1"), profile="laptop")
     results("01_first", "laptop").save(tiny.results / "laptop" / "01_first.json")
-    assert staged(tiny, "laptop").cells[0].source.count("**laptop**") == 1
+    assert staged(tiny, "laptop").cells[0].source.count("laptop") == 1
 
 
 def test_traces_of_the_execution_are_removed_and_the_injected_cell_is_hidden(tiny):
@@ -253,11 +286,11 @@ def test_a_notebook_without_a_title_is_named(tiny):
 
 
 def test_the_ledger_page_is_filled_from_the_ledger(tiny):
-    (tiny.root / "book" / "what_held_up.md").write_text(f"# What held up\n\n{site.LEDGER_MARKER}\n")
+    (tiny.root / "book" / "what_held_up.md").write_text(f"# What held up\n\n{staging.LEDGER_MARKER}\n")
     shutil.copytree(CHECKOUT.ledger, tiny.ledger)
     staged(tiny)
     page = (tiny.root / "stage" / "book" / "what_held_up.md").read_text()
-    assert site.LEDGER_MARKER not in page
+    assert staging.LEDGER_MARKER not in page
     assert "ai604-p1-lenet-bn-architecture" in page.replace("\\", "")
     assert not (tiny.root / "stage" / "book" / "claims").exists()
 
@@ -269,43 +302,80 @@ def test_a_ledger_page_that_lost_its_marker_is_not_published_empty(tiny):
 
 
 def test_the_source_of_the_ledger_page_has_the_marker():
-    assert site.LEDGER_MARKER in (CHECKOUT.root / "book" / "what_held_up.md").read_text()
+    assert staging.LEDGER_MARKER in (CHECKOUT.root / "book" / "what_held_up.md").read_text()
 
 
 # -- real builds --------------------------------------------------------------------------------------------------
 
 
-def test_jupyter_book_builds_a_site_that_asks_no_other_host_and_once_is_enough(tiny, monkeypatch):
+SECRET = "mean = sum(xs) / len(xs)\nspread = max(xs) - min(xs)\nreturn mean / spread"
+MARKS = {"grade": False, "grade_id": "f", "locked": False, "schema_version": 3, "solution": True, "task": False}
+CHECK = MARKS | {"grade": True, "grade_id": "check-f", "locked": True, "points": 1, "solution": False}
+
+
+def exercise(*, region: str = SECRET) -> list:
+    """A solution cell and its check, executed with outputs."""
+    body = "".join(f"    {line}\n" for line in region.splitlines())
+    source = f"def f(xs):\n    {BEGIN}\n{body}    {END}\nprint('the solution ran')"
+    return [
+        executed(source, outputs=[text("the solution ran\n")], nbgrader=MARKS),
+        executed("check.f(f)", outputs=[text("f: accepted\n")], nbgrader=CHECK),
+    ]
+
+
+def test_two_editions_are_built_that_ask_no_other_host_and_once_is_enough(tiny, monkeypatch):
     scripts = tiny.root / "vendor"
     for name in ("mathjax/tex-mml-chtml.js", "widgets/embed.js"):
         (scripts / "vendor" / name).parent.mkdir(parents=True, exist_ok=True)
         (scripts / "vendor" / name).write_text("")
     monkeypatch.setattr(assets, "vendored", lambda cache: (scripts, ""))
     cell = "A word: [epoch](../book/words.md#term-epoch), a paper: [Glorot](../book/words.md#glorot2010), $x^2$."
-    publish(tiny, "01_first", v4.new_markdown_cell(cell), executed("print(1 + 1)", outputs=[text("2\n")]))
+    cells = [executed("print(1 + 1)", outputs=[text("2\n")]), *exercise(), executed("after", outputs=[text("43\n")])]
+    publish(tiny, "01_first", v4.new_markdown_cell(cell), *cells)
 
     index = site.build(tiny)
 
     assert index == tiny.build / "site" / "index.html"
-    assert 'url=book/index.html"' in index.read_text()
-    page = (tiny.build / "site" / "notebooks" / "01_first.html").read_text()
-    assert "Where the figures come from" in page
-    assert 'href="../book/words.html#term-epoch"' in page
-    assert 'href="../book/words.html#glorot2010"' in page
-    assert "vendor/mathjax/tex-mml-chtml.js" in page
-    for path in (tiny.build / "site").rglob("*.html"):
-        assert (
-            re.findall(r"<(?:script|img|iframe|link)[^>]*\b(?:src|href)=.(?:https?:)?//[^>]*", path.read_text()) == []
-        )
-        assert "x-thebe-config" not in path.read_text()
-        scripts_of_page = re.findall(r"<script[^>]*\bsrc=[^>]*>", path.read_text())
-        assert len(scripts_of_page) == len(set(scripts_of_page))
+    assert 'url=student/book/index.html"' in index.read_text()
+    assert 'href="instructor/book/index.html"' in index.read_text()
+    pages = {}
+    for edition in ("student", "instructor"):
+        folder = tiny.build / "site" / edition
+        assert 'url=book/index.html"' in (folder / "index.html").read_text()
+        pages[edition] = page = (folder / "notebooks" / "01_first.html").read_text()
+        assert "scikit-learn digits (embedded stand-in), 3 seeds, cpu (Some Processor), 2026-11-21" in page
+        assert 'href="../book/words.html#term-epoch"' in page
+        assert 'href="../book/words.html#glorot2010"' in page
+        assert "vendor/mathjax/tex-mml-chtml.js" in page
+        assert 'href="../downloads/01_first.ipynb"' in page
+        assert not (folder / "_sources").exists()
+        for path in folder.rglob("*.html"):
+            html = path.read_text()
+            assert re.findall(r"<(?:script|img|iframe|link)[^>]*\b(?:src|href)=.(?:https?:)?//[^>]*", html) == []
+            assert "x-thebe-config" not in html
+            scripts_of_page = re.findall(r"<script[^>]*\bsrc=[^>]*>", html)
+            assert len(scripts_of_page) == len(set(scripts_of_page))
+            assert re.findall(r"(?:colab|binder|repository|launch)[\w-]*button", html) == []  # no address, no button
+    shown = {edition: re.sub(r"<[^>]*>", "", page) for edition, page in pages.items()}
+    for said in ("max(xs) - min(xs)", "the solution ran\n", "f: accepted"):
+        assert said in shown["instructor"]
+        assert said not in shown["student"]
+    assert "raise NotImplementedError()" in shown["student"]
+    assert "43" in shown["student"]
+    downloads = {
+        edition: nbformat.read(tiny.build / "site" / edition / "downloads" / "01_first.ipynb", as_version=4)
+        for edition in pages
+    }
+    assert downloads["instructor"] == nbformat.read(tiny.notebooks / "01_first.ipynb", as_version=4)
+    assert downloads["student"].cells[2].id == student.SETUP_ID
+    assert BEGIN not in nbformat.writes(downloads["student"])
+    assert 'href="../downloads/notebooks.zip"' in pages["student"]
     assert left_behind(tiny) == {"executed", "results", "logs", "site", "stage"}
 
     def not_again(*arguments):
         raise AssertionError("nothing changed, and it was built again")
 
-    monkeypatch.setattr(site, "_jupyter_book", not_again)
+    monkeypatch.setattr(site, "_sphinx", not_again)
     assert site.build(tiny) == index
 
 
@@ -316,18 +386,109 @@ def test_a_broken_link_stops_the_build_with_its_page_and_the_old_site_stays(tiny
     (tiny.root / "book" / "index.md").write_text("# Tiny\n\n[nowhere](no_such_page.md)\n")
     with pytest.raises(CourseError) as caught:
         site.build(tiny)
-    assert "book/index.md" in caught.value.what
+    assert caught.value.what.count("book/index.md") == 1  # not once for each edition
     assert "no_such_page" in caught.value.what
-    assert (tiny.build / "logs" / "book.log").is_file()
+    assert (tiny.build / "logs" / "book-student.log").is_file()
     assert old.read_text() == "the old site"
     assert left_behind(tiny) == {"executed", "results", "logs", "site"}
 
 
-def test_what_a_killed_build_left_behind_goes_at_the_next_start(tiny, no_npm, monkeypatch):
+def test_one_edition_alone(tiny, no_npm, no_sphinx):
+    assert 'url=instructor/book/index.html"' in site.build(tiny, editions=["instructor"]).read_text()
+    assert {path.name for path in (tiny.build / "site").iterdir()} == {"instructor", "index.html"}
+    assert 'url=student/book/index.html"' in site.build(tiny).read_text()
+    assert no_sphinx == ["instructor-html", "student-html"]  # the first was up to date
+
+
+@pytest.mark.parametrize("change", ["book/words.md", "_config.yml", "results/laptop/01_first.json"])
+def test_what_the_pages_are_made_from_makes_them_new(tiny, no_npm, no_sphinx, change):
+    site.build(tiny, editions=["student"])
+    path = tiny.root / change
+    if path.suffix == ".json":
+        results("01_first", "laptop").save(path)
+    else:
+        path.write_text(path.read_text() + "\n# More\n")
+    site.build(tiny, editions=["student"])
+    assert len(no_sphinx) == 2
+
+
+def test_a_text_that_tells_a_solution_stops_the_student_edition(tiny, no_npm, no_sphinx):
+    publish(tiny, "01_first", *exercise())
+    (tiny.root / "book" / "words.md").write_text(f"# Words\n\n```python\n{SECRET}\n```\n")
+    with pytest.raises(CourseError, match=r"book/words\.md: cell .* of 01_first") as caught:
+        site.build(tiny)
+    assert "would leak" in caught.value.what
+    assert not (tiny.build / "site").exists()
+
+
+def test_launch_buttons_appear_with_the_address_of_a_repository(tiny, no_npm):
+    config = tiny.root / "_config.yml"
+    config.write_text(config.read_text().replace('url: ""', "url: https://github.com/someone/course"))
+    site.build(tiny, editions=["student"])
+    folder = tiny.build / "site" / "student"
+    page = (folder / "notebooks" / "01_first.html").read_text()
+    notebook = "notebooks/01_first.ipynb"
+    assert f'"https://colab.research.google.com/github/someone/course/blob/student/{notebook}"' in page
+    assert f'"https://mybinder.org/v2/gh/someone/course/student?urlpath=lab/tree/{notebook}"' in page
+    assert "mybinder" not in (folder / "book" / "words.html").read_text()
+
+
+def test_what_a_killed_build_left_behind_goes_at_the_next_start(tiny, no_npm, no_sphinx):
     (tiny.build / "site-killed" / "stage").mkdir(parents=True)
-    monkeypatch.setattr(site, "_jupyter_book", lambda staged, work, log: shutil.copytree(staged, work / "html"))
     site.build(tiny)
     assert left_behind(tiny) == {"executed", "results", "site", "stage"}
+
+
+# -- watching -----------------------------------------------------------------------------------------------------
+
+
+def test_staging_again_touches_only_what_changed(tiny, no_npm):
+    folder = tiny.root / "watched"
+    watch.restage(tiny, "smoke", "instructor", folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    (tiny.root / "book" / "words.md").write_text("# Other words\n")
+    (tiny.root / "book" / "working.md").unlink()
+    (tiny.root / "book" / "new.md").write_text("# New\n")
+    watch.restage(tiny, "smoke", "instructor", folder)
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    changed = {p.name for p in before.keys() | after.keys() if before.get(p) != after.get(p)}
+    assert changed == {"words.md", "working.md", "new.md"}
+
+
+def test_watching_rebuilds_and_serves_a_page_that_changed(tiny, no_npm):
+    code = "import sys; from cnncourse.pipeline.watch import watch; from cnncourse.project import Project\n"
+    code += "from pathlib import Path; watch(Project(Path(sys.argv[1])), 'smoke', 'instructor', 0, print)"
+    page = tiny.build / "watch" / "instructor" / "html" / "book" / "words.html"
+    log = tiny.root / "watch.log"
+    with log.open("w") as file:
+        group = subprocess.Popen(
+            [sys.executable, "-c", code, str(tiny.root)], stdout=file, stderr=file, start_new_session=True
+        )
+    try:
+        wait_for(lambda: page.is_file() and "Serving on http://127.0.0.1" in log.read_text(), log)
+        address = re.search(r"Serving on (http://127\.0\.0\.1:\d+)", log.read_text())[1]
+        wait_for(lambda: answers(address), log)  # from then on it watches
+        words = tiny.root / "book" / "words.md"
+        words.write_text(words.read_text() + "\nA sentence that is new.\n")
+        wait_for(lambda: "A sentence that is new." in answers(f"{address}/book/words.html"), log)
+    finally:
+        os.killpg(group.pid, signal.SIGINT)
+        group.wait(20)
+
+
+def answers(address: str) -> str:
+    try:
+        with urllib.request.urlopen(address) as answer:
+            return answer.read().decode()
+    except OSError:
+        return ""
+
+
+def wait_for(condition, log, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.2)
 
 
 def test_two_builds_do_not_work_in_one_folder(tiny, no_npm):
@@ -340,7 +501,7 @@ def test_the_pages_of_the_course_build_without_a_warning(tmp_path, no_npm):
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(CHECKOUT.root / name, tmp_path)
     project = Project(tmp_path)
-    for page in site.table_of_contents(CHECKOUT):
+    for page in staging.table_of_contents(CHECKOUT):
         if page.startswith("notebooks/"):
             publish(project, Path(page).name, executed("1 + 1"))
     assert site.build(project).is_file()
@@ -396,13 +557,14 @@ def hanging_npm(arguments, folder):
 
 
 @pytest.mark.parametrize("npm", [failing_npm, hanging_npm])
-def test_without_network_the_site_is_built_all_the_same_and_says_what_it_loads(tiny, package, monkeypatch, npm):
+def test_without_network_the_site_is_built_all_the_same_and_says_what_it_loads(
+    tiny, package, no_sphinx, monkeypatch, npm
+):
     monkeypatch.setattr(assets, "_npm", npm)
     said = []
-    monkeypatch.setattr(site, "_jupyter_book", lambda staged, work, log: shutil.copytree(staged, work / "html"))
     site.build(tiny, say=said.append)
     assert any("CDN" in line for line in said)
-    assert not (tiny.build / "stage" / "_vendor").exists()
+    assert not (tiny.build / "stage" / "student" / "_vendor").exists()
 
 
 # -- the command --------------------------------------------------------------------------------------------------
@@ -414,11 +576,15 @@ def book(monkeypatch, project, *outcomes):
     return CliRunner().invoke(app, ["book", "--project", str(project.root)])
 
 
-def test_the_command_prints_where_the_site_is(tiny, no_npm, monkeypatch):
-    monkeypatch.setattr(site, "_jupyter_book", lambda staged, work, log: shutil.copytree(staged, work / "html"))
+def test_the_command_prints_where_the_site_is(tiny, no_npm, no_sphinx, monkeypatch):
     result = book(monkeypatch, tiny, runner.Outcome("01_first", "cached"))
     assert result.exit_code == 0
     assert str(tiny.build / "site" / "index.html") in result.stdout
+
+
+def test_the_command_names_the_editions(tiny):
+    result = CliRunner().invoke(app, ["book", "--project", str(tiny.root), "--edition", "teacher"])
+    assert result.exception.remedy == "Choose student, instructor or both."
 
 
 def test_the_command_builds_nothing_when_a_notebook_failed_and_names_it(tiny, monkeypatch):

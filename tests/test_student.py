@@ -370,3 +370,51 @@ def test_the_command(tmp_path):
     result = CliRunner().invoke(app, options)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "01_convolution_by_hand.ipynb").exists()
+
+
+# --- a branch of its own --------------------------------------------------------------------------------------------
+@pytest.fixture
+def wheel_built(small, monkeypatch):
+    (small.root / "pyproject.toml").write_text('[project]\nname = "cnncourse"\ndependencies = ["torch>=2.11"]\n')
+
+    def build_wheel(project, folder):
+        (folder / WHEEL).write_bytes(b"built")
+        return folder / WHEEL
+
+    monkeypatch.setattr(work, "build_wheel", build_wheel)
+
+
+def test_a_branch_holds_what_binder_and_a_plain_machine_need(small, wheel_built, tmp_path):
+    result = CliRunner().invoke(app, ["student", "--branch", "--project", str(small.root), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert names == {
+        *("README.md", "requirements.txt", "runtime.txt"),
+        *("notebooks/01_secret.ipynb", f"notebooks/{WHEEL}"),
+    }
+    assert set(result.stdout.split()) == {str(tmp_path / "out" / name) for name in names}
+    requirements = (tmp_path / "out" / "requirements.txt").read_text().split()
+    assert requirements[:2] == [f"./notebooks/{WHEEL}", "torch>=2.11"]
+    node = nbformat.read(tmp_path / "out" / "notebooks" / "01_secret.ipynb", as_version=4)
+    assert f'wheel = "{WHEEL}"' in node.cells[0].source
+    assert find_leaks(tmp_path / "out", find(small)) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "raw"),
+    [
+        ("https://github.com/some/course", "https://github.com/some/course/raw/student"),
+        ("https://gitlab.com/some/course", "https://gitlab.com/some/course/-/raw/student"),
+    ],
+)
+def test_notebooks_of_a_published_branch_install_the_wheel_from_there(small, wheel_built, tmp_path, url, raw):
+    (small.root / "_config.yml").write_text(f"repository:\n  url: {url}\n")
+    work.student_branch(small, tmp_path / "out")
+    node = nbformat.read(tmp_path / "out" / "notebooks" / "01_secret.ipynb", as_version=4)
+    assert f'%pip install --quiet "{raw}/notebooks/{WHEEL}"' in node.cells[0].source
+    assert (tmp_path / "out" / "notebooks" / WHEEL).is_file()
+
+
+def test_a_branch_of_chosen_notebooks_is_refused(small):
+    result = CliRunner().invoke(app, ["student", "01", "--branch", "--project", str(small.root)])
+    assert "holds all notebooks" in result.exception.what

@@ -22,6 +22,12 @@ def use_vendored(app, config):
         config.nb_ipywidgets_js = {WIDGETS: {}}
 
 
+def read_in_parallel(app, config):
+    # It numbers sections when all pages have been read, and does not say so; one such extension makes a build serial.
+    if extension := app.extensions.get("sphinx_multitoc_numbering"):
+        extension.parallel_read_safe = True
+
+
 def clean_page(app, pagename, templatename, context, doctree):
     """Drop duplicate scripts and sphinx-thebe (no kernel is started here; it comes twice, a page error); mend roles."""
     seen, kept = set(), []
@@ -33,6 +39,8 @@ def clean_page(app, pagename, templatename, context, doctree):
         seen.add((name, body))
         kept.append(script)
     context["script_files"][:] = kept
+    styles = context.get("css_files", [])
+    styles[:] = [style for style in styles if "thebe" not in str(getattr(style, "filename", style))]
     if context.get("body"):
         body = _without_thebe_config(context["body"])
         # docutils puts entries of a deprecated role into a list, which screen readers then announce as empty
@@ -52,6 +60,8 @@ def setup(app):
     # Sphinx loads MathJax only on pages with maths of their own, but a quiz or a table may bring some later.
     app.set_html_assets_policy("always")
     app.add_js_file("mathjax2_shim.js", priority=990, defer="defer")  # after MathJax, which is deferred too
+    app.add_js_file("course.js", priority=995, defer="defer")
     app.connect("config-inited", use_vendored)
+    app.connect("config-inited", read_in_parallel)
     app.connect("html-page-context", clean_page, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

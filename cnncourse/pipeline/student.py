@@ -13,8 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
@@ -23,13 +25,14 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 
 from cnncourse.errors import CourseError
-from cnncourse.pipeline.exercises import BEGIN, STUB
+from cnncourse.pipeline.exercises import BEGIN, STUB, is_check, is_solution
 from cnncourse.pipeline.leaks import find_leaks
 from cnncourse.pipeline.notebooks import Notebook, find, select
 from cnncourse.project import Project
 
 SETUP_ID = "student-setup"
 ARCHIVE = "notebooks.zip"
+BRANCH = "student"  # where the launch buttons of the site look for the tree of `student_branch`
 README = """The notebooks of the course, without solutions.
 
 On your own machine (Python 3.11 or newer): pip install jupyterlab, then jupyter lab, and open a notebook.
@@ -45,11 +48,27 @@ BESIDE = """
 
 The library comes from {wheel}. Keep that file in the same folder as the
 notebooks; in Colab upload it first (the folder symbol on the left, then the upload symbol)."""
+TREE_README = """# {title}: the notebooks
+
+For students: exercises without solutions, with checks that answer. The course itself is at {home}.
+
+In `notebooks/` lie the notebooks and the library that they use. Binder and Colab open them as they are. On your own
+machine (Python 3.11 or newer): `pip install -r requirements.txt`, then `jupyter lab notebooks`.
+"""
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # in the archive: the same notebooks make the same bytes
 
 
+class NoWheel(CourseError):
+    """The library's wheel cannot be built; without a network, for instance."""
+
+
 def student_edition(
-    project: Project, output: Path, selectors: Sequence[str] = (), install: str | None = None
+    project: Project,
+    output: Path,
+    selectors: Sequence[str] = (),
+    install: str | None = None,
+    *,
+    wheel: bool = True,
 ) -> list[Path]:
     """Write the student edition: one notebook each, a README, the library's wheel, and all of them in one archive.
 
@@ -65,6 +84,8 @@ def student_edition(
         Where students get the library from: what ``pip install`` is given where it is missing, such as
         ``cnncourse==0.1.0`` or an address; or a wheel on this machine, which is put beside the notebooks. By default
         the repository that ``_config.yml`` names, else a wheel that is built here.
+    wheel : bool
+        Without, a wheel that would be built is only named, and students have to get it elsewhere.
 
     Returns
     -------
@@ -85,11 +106,11 @@ def student_edition(
     try:
         with tempfile.TemporaryDirectory() as scratch:
             stage = Path(scratch)
-            wheel = wheel_for(project, stage, install)
-            beside = BESIDE.format(wheel=wheel.name) if wheel else ""
-            (stage / "README.txt").write_text(README.format(beside=beside, stub=STUB), encoding="utf-8")
+            beside = wheel_for(project, stage, install) if wheel or install else Path(wheel_name())
+            says = BESIDE.format(wheel=beside.name) if beside else ""
+            (stage / "README.txt").write_text(README.format(beside=says, stub=STUB), encoding="utf-8")
             for notebook in notebooks:
-                made = student_notebook(notebook, wheel.name if wheel else install)
+                made = student_notebook(notebook, beside.name if beside else install)
                 text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
                 (stage / f"{notebook.stem}.ipynb").write_text(text, encoding="utf-8", newline="\n")
             # A text of one notebook may tell the solution of another.
@@ -127,20 +148,9 @@ def student_notebook(notebook: Notebook, install: str) -> NotebookNode:
     CourseError
         When a mark of a solution region lacks its counterpart or stands outside a solution cell.
     """
-    from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions, LockCells
+    from nbgrader.preprocessors import LockCells
 
-    node = copy.deepcopy(notebook.node)
-    for make in (ClearSolutions, ClearHiddenTests, LockCells):
-        step = make()
-        if make is ClearSolutions:
-            step.code_stub = {"python": STUB}
-        try:
-            node, _ = step.preprocess(node, {})
-        except Exception as error:  # nbgrader raises RuntimeError and bare Exceptions
-            raise CourseError(
-                f"{notebook.stem}: {str(error).splitlines()[0]}",
-                f"Every {BEGIN} needs its END, in a cell whose nbgrader metadata say that it is a solution.",
-            ) from error
+    node, _ = LockCells().preprocess(without_solutions(notebook.node, notebook.stem), {})
     for cell in node.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -149,6 +159,76 @@ def student_notebook(notebook: Notebook, install: str) -> NotebookNode:
     node.cells.insert(first, setup)
     nbformat.validate(node)
     return node
+
+
+def without_solutions(notebook: NotebookNode, name: str) -> NotebookNode:
+    """A copy with stubs for solutions, without hidden tests and without the outputs of solution and check cells.
+
+    Raises
+    ------
+    CourseError
+        When a mark of a solution region lacks its counterpart or stands outside a solution cell.
+    """
+    from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
+
+    node = copy.deepcopy(notebook)
+    for make in (ClearSolutions, ClearHiddenTests):
+        step = make()
+        if make is ClearSolutions:
+            step.code_stub = {"python": STUB}
+        try:
+            node, _ = step.preprocess(node, {})
+        except Exception as error:  # nbgrader raises RuntimeError and bare Exceptions
+            raise CourseError(
+                f"{name}: {str(error).splitlines()[0]}",
+                f"Every {BEGIN} needs its END, in a cell whose nbgrader metadata say that it is a solution.",
+            ) from error
+    for cell in node.cells:
+        if cell.cell_type == "code" and (is_solution(cell) or is_check(cell)):
+            cell.outputs, cell.execution_count = [], None
+    return node
+
+
+def student_branch(project: Project, output: Path, install: str | None = None) -> list[Path]:
+    """Write a tree that can be published as a branch of its own, for Binder, Colab and a plain machine.
+
+    It holds ``notebooks/`` with the student edition and the library's wheel, ``requirements.txt`` with the ranges that
+    the library declares, and a README. The notebooks install the wheel from that branch of the repository that
+    ``_config.yml`` names, else from the file beside them.
+
+    Parameters
+    ----------
+    project : Project
+        A checkout of the course.
+    output : Path
+        Folder; files of the same names are replaced.
+    install : str, optional
+        As for `student_edition`.
+
+    Raises
+    ------
+    CourseError
+        As `student_edition`.
+    """
+    folder = output / "notebooks"
+    with tempfile.TemporaryDirectory() as scratch:
+        wheel = build_wheel(project, Path(scratch))
+        address = raw_address(project, f"notebooks/{wheel.name}")
+        written = student_edition(project, folder, install=install or address or str(wheel))
+        shutil.copy2(wheel, folder)
+    for path in (folder / ARCHIVE, folder / "README.txt"):  # who has the tree needs neither
+        path.unlink()
+        written.remove(path)
+    declared = tomllib.loads((project.root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = [f"./notebooks/{wheel.name}", *declared["dependencies"], "jupyterlab>=4.2"]
+    texts = {
+        "requirements.txt": "\n".join(requirements) + "\n",
+        "runtime.txt": "python-3.12\n",  # Binder's
+        "README.md": TREE_README.format(title=_config(project).get("title", declared["name"]), home=_home(project)),
+    }
+    for name, text in texts.items():
+        (output / name).write_text(text, encoding="utf-8")
+    return [*(output / name for name in texts), *dict.fromkeys([*written, folder / wheel.name])]
 
 
 def setup_source(install: str) -> str:
@@ -188,12 +268,28 @@ def setup_source(install: str) -> str:
 
 def repository(project: Project) -> str | None:
     """What pip installs from the repository that ``_config.yml`` names; None as long as it names none."""
-    config = project.root / "_config.yml"
-    named = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("repository") if config.exists() else None
-    if not named or not named.get("url"):
+    named = _config(project).get("repository") or {}
+    if not named.get("url"):
         return None
     branch = f"@{named['branch']}" if named.get("branch") else ""
     return f"git+{named['url']}{branch}"
+
+
+def raw_address(project: Project, path: str) -> str | None:
+    """Address of a file on the branch for students; None without a repository, or one whose addresses are not known."""
+    url = ((_config(project).get("repository") or {}).get("url") or "").rstrip("/")
+    kinds = {"https://github.com/": "raw", "https://gitlab.com/": "-/raw"}
+    raw = next((kind for host, kind in kinds.items() if url.startswith(host)), None)
+    return f"{url}/{raw}/{BRANCH}/{path}" if raw else None
+
+
+def _home(project: Project) -> str:
+    return (_config(project).get("repository") or {}).get("url") or "the place where you found this"
+
+
+def _config(project: Project) -> dict:
+    path = project.root / "_config.yml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None) or {}
 
 
 def wheel_for(project: Project, folder: Path, install: str | None) -> Path | None:
@@ -222,6 +318,11 @@ def _archive(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def wheel_name() -> str:
+    """File name of the wheel of the version that is installed."""
+    return f"cnncourse-{metadata.version('cnncourse')}-py3-none-any.whl"
+
+
 def build_wheel(project: Project, folder: Path) -> Path:
     """The library's wheel, with the committed results and the ledger in it; built by uv, or by pip where uv is not."""
     beside = Path(sys.executable).with_name("uv")
@@ -233,7 +334,7 @@ def build_wheel(project: Project, folder: Path) -> Path:
         built = sorted(Path(scratch).glob("*.whl"))
         if done.returncode or not built:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise CourseError(
+            raise NoWheel(
                 f"The library's wheel cannot be built: {reason}",
                 "Building fetches hatchling once: try again with network, or say with --install what students install.",
             )
