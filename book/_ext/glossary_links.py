@@ -44,9 +44,18 @@ def pattern(terms: Iterable[str]) -> re.Pattern:
 
 
 def _form(term: str) -> str:
-    words = re.split(r"[\s-]+", term)
-    parts = [_word(word, last=number == len(words)) for number, word in enumerate(words, 1)]
-    return r"(?:[\s-]+|-?)".join(parts) if "-" in term else r"[\s-]+".join(parts)
+    """A hyphen may be left out ('overfitting'); a space in its place only where more words follow ('to stand in')."""
+    spaced = term.split()
+    words = [re.split("-", word) for word in spaced]
+    joint = r"[\s-]" if len(spaced) > 1 else "-?"
+    flat = [
+        (word, last) for group in words for word, last in zip(group, [False] * (len(group) - 1) + [True], strict=True)
+    ]
+    text = ""
+    for number, (word, last_of_group) in enumerate(flat, 1):
+        end = number == len(flat)
+        text += _word(word, last=end) + ("" if end else r"[\s-]+" if last_of_group else joint)
+    return text
 
 
 def _word(word: str, *, last: bool) -> str:

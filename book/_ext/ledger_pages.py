@@ -25,6 +25,7 @@ from cnncourse.claims.verdicts import NOT_WRITTEN
 from cnncourse.results import Results
 from cnncourse.statistics import mean_interval
 
+_SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")  # as prose writes them
 _PAGE = "book/what_held_up"
 _FILTER = Path(__file__).with_name("claims_filter.js")
 _EXPLAINED = {
@@ -136,7 +137,9 @@ class Count(SphinxRole):
                 f"{self.rawtext}: choose one of {', '.join(numbers)}", line=self.lineno
             )
             return [self.inliner.problematic(self.rawtext, self.rawtext, problem)], [problem]
-        return [nodes.Text(f"{numbers[self.text]:,}")], []
+        number = numbers[self.text]
+        small = self.text in ("reports", "notebooks") and number < len(_SMALL)
+        return [nodes.Text(_SMALL[number] if small else f"{number:,}")], []
 
 
 def _problem(role: SphinxRole, text: str) -> tuple[list[nodes.Node], list[nodes.system_message]]:
@@ -355,13 +358,16 @@ def _totals(reports, judged: list, page: str) -> str:
 def _totals_row(title: str, report: str, members: list, page: str) -> str:
     counted = claims.totals(members)
     cells = "".join(
-        f"<td><a href='{_filtered(page, report=report, verdict=word)}' aria-label='{number} {word}, {escape(title)}'>"
-        f"{number:,}</a></td>"
-        if number
-        else "<td>0</td>"
-        for word, number in counted.items()
+        _total(word, number, _filtered(page, report=report, verdict=word), title) for word, number in counted.items()
     )
-    return f"<tr><th scope='row'>{escape(title)}{_bar(counted)}</th>{cells}<td>{len(members):,}</td></tr>"
+    row = f"<th scope='row'>{escape(title)}{_bar(counted)}</th>{cells}<td data-label='in all'>{len(members):,}</td>"
+    return f"<tr>{row}</tr>"
+
+
+def _total(word: str, number: int, address: str, title: str) -> str:
+    label = f"{number} {word}, {escape(title)}"
+    content = f"<a href='{address}' aria-label='{label}'>{number:,}</a>" if number else "0"
+    return f"<td data-label='{word}'>{content}</td>"
 
 
 def _filtered(page: str, **chosen: str) -> str:

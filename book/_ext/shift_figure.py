@@ -56,7 +56,7 @@ def description(results: Results) -> str:
     start, end = (mean_interval([line[i] for line in curve.per_seed.values()]).mean for i in (0, -1))
     return (
         f"A small network with max pooling reads {start:.0f} % of the test digits. "
-        f"With every digit moved {curve.x[-1]:g} pixels to the side it reads {end:.0f} %."
+        f"With every digit moved by {curve.x[-1]:g} pixels it reads {end:.0f} %."
     )
 
 
