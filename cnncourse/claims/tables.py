@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WIDTH = 100  # columns of the plain text
+_LEFT = " style='text-align: left'"  # JupyterLab would align the sentences to the right, as it does numbers
 
 
 class ClaimTable:
@@ -41,7 +42,7 @@ class ClaimTable:
         return "\n\n".join(map(_plain, self.verdicts)) or "No claims."
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th scope='col'>{name}</th>" for name in ("Claim", "Reported", "Measured", "Verdict"))
+        head = "".join(f"<th scope='col'{_LEFT}>{name}</th>" for name in ("Claim", "Reported", "Measured", "Verdict"))
         body = "".join(map(_html_row, self.verdicts))
         return f"<table class='cnncourse-claims'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -233,4 +234,4 @@ def _html_row(v: Verdict) -> str:
         f"{measured}{origin}",
         f"<strong>{v.verdict}</strong>",
     )
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td{_LEFT}>{cell}</td>' for cell in cells)}</tr>"
