@@ -36,7 +36,7 @@ def epoch(step: int, num_images: int, batch_size: int) -> int:
 
 
 def mish_of(x: np.ndarray) -> np.ndarray:
-    """Mish: Misra (2019), equation 1."""
+    """Mish: Misra (2020), section 3."""
     return x * np.tanh(np.logaddexp(0, x))
 
 
