@@ -265,10 +265,9 @@ def train_epoch(solution: Callable) -> None:
     if not all(gradients for _, gradients in model.calls):
         raise CheckError("the model is called without gradients. no_grad belongs into the validation.")
     if torch.equal(model.weights, before.weights):
-        steps = "the optimizer needs step() after backward()" if model.layer.weight.grad is not None else (
-            "gradients come from loss.backward(), the step from optimizer.step()"
-        )  # fmt: skip
-        raise CheckError(f"no weight has changed: {steps}.")
+        has_gradients = model.layer.weight.grad is not None
+        missing = "the step is missing" if has_gradients else "there are no gradients without a backward pass"
+        raise CheckError(f"no weight has changed: {missing}.")
     if not torch.allclose(model.weights, right.weights, atol=1e-6):
         _explain_weights(model, before, batches)
     if not all(training for training, _ in model.calls):
