@@ -130,7 +130,7 @@ class TestWhereAMetricIsRecorded:
         code("run.record('num_params', 7)\nrun.record(f'width_{k}', k)"),
         markdown("## 2 Training\n### Experiment"),
         code("run.curve('first_loss', x, y)\nnames = ['accuracy']\n%matplotlib inline"),
-        code("names = ['accuracy']"),
+        code("names = ['accuracy']\ncurves('second', run)"),
     )
 
     def heading(self, *references: str) -> str | None:
@@ -146,6 +146,7 @@ class TestWhereAMetricIsRecorded:
             ("num_params", "1 Layers"),
             ("width_3.0", "1 Layers"),
             ("first_loss.-1", "Title"),  # the cell with a magic line cannot be parsed; the pattern fits
+            ("second_loss", "Experiment"),  # a helper under the title records it; the section says what
             ("accuracy", "Experiment"),
             ("nothing_like_it", None),
         ],

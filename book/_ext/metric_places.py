@@ -60,7 +60,7 @@ def _names(code: str) -> list[tuple[int, re.Pattern]]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             patterns.append((surely, re.compile(re.escape(node.value))))
         elif isinstance(node, ast.JoinedStr):
-            parts = [re.escape(p.value) if isinstance(p, ast.Constant) else r"\w+" for p in node.values]
+            parts = [re.escape(p.value) if isinstance(p, ast.Constant) else r"(\w+)" for p in node.values]
             if sum(len(p.value) for p in node.values if isinstance(p, ast.Constant)) >= 3:
                 patterns.append((surely + 1, re.compile("".join(parts))))
     return patterns
@@ -68,10 +68,16 @@ def _names(code: str) -> list[tuple[int, re.Pattern]]:
 
 def _find(metric: str, recorded: list[tuple[int, int, re.Pattern]]) -> int | None:
     # Of equally sure places the longest pattern says most; max() keeps the first of equals.
-    fitting = [
-        (-rank, len(pattern.pattern), heading) for rank, heading, pattern in recorded if pattern.fullmatch(metric)
-    ]
-    return max(fitting, key=lambda fit: fit[:2])[2] if fitting else None
+    fitting = [(-rank, len(p.pattern), heading, p) for rank, heading, p in recorded if p.fullmatch(metric)]
+    if not fitting:
+        return None
+    *_, heading, pattern = max(fitting, key=lambda fit: fit[:2])
+    if heading == 0:
+        # A helper under the title records it; a section hands the helper the part of the name that varies.
+        varying = pattern.fullmatch(metric).groups()
+        named = [h for _, h, p in recorded if h and not p.groups and any(map(p.fullmatch, varying))]
+        return named[0] if named else 0
+    return heading
 
 
 def _headings(text: str) -> list[str]:
