@@ -25,6 +25,8 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 
 serve: $(VENV)/ready  ## show the built site on http://localhost:8000
+	@test -f _build/site/index.html || { echo "There is no site yet: make book"; exit 1; }
+	@echo "http://localhost:8000 leads to the student edition, http://localhost:8000/instructor to the other. Ctrl-C ends it."
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory _build/site
 
 refresh: $(VENV)/ready  ## execute the notebooks in place and commit their outputs and bands yourself

@@ -6,8 +6,13 @@
       link.setAttribute("download", "");
       link.removeAttribute("target");
     });
+    // On a phone several panels side by side are too small to read; the style sheet lets them scroll.
+    document.querySelectorAll(".bd-article .cell_output img").forEach(function (figure) {
+      if (figure.naturalWidth > 1.7 * figure.naturalHeight && figure.naturalWidth > 600) figure.classList.add("wide");
+    });
     // What scrolls sideways has to be reachable by keyboard.
-    document.querySelectorAll(".bd-article pre, .bd-article .cell_output .output, .pst-scrollable-table-container").forEach(function (box) {
+    var boxes = ".bd-article pre, .bd-article .cell_output, .bd-article .output, .pst-scrollable-table-container";
+    document.querySelectorAll(boxes).forEach(function (box) {
       if (box.scrollWidth > box.clientWidth + 1 && !box.hasAttribute("tabindex")) box.setAttribute("tabindex", "0");
     });
     // The widget manager's sliders carry no name; their label stands beside them.
@@ -21,6 +26,7 @@
   window.addEventListener("load", function () {
     mend();
     var widgets = document.querySelector("script[type='application/vnd.jupyter.widget-view+json']");
-    if (widgets) new MutationObserver(mend).observe(document.querySelector(".bd-article"), { childList: true, subtree: true });
+    if (!widgets) return;
+    new MutationObserver(mend).observe(document.querySelector(".bd-article"), { childList: true, subtree: true });
   });
 })();

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncourse.errors import CourseError
+from cnncourse.pipeline.figures import lighten
 from cnncourse.project import Project
 from cnncourse.results import Results
 
@@ -92,7 +93,10 @@ def stage_downloads(project: Project, edition: str, folder: Path, say: Callable[
             student.student_edition(project, target, notebooks(project), wheel=False)
         return
     for name in notebooks(project):
-        shutil.copy2(project.notebooks / f"{name}.ipynb", target)
+        source = project.notebooks / f"{name}.ipynb"
+        if not source.is_file():
+            raise CourseError(f"_toc.yml names {name}, but there is no {source}.", "Take it out of _toc.yml.")
+        shutil.copy2(source, target)
 
 
 def table_of_contents(project: Project) -> list[str]:
@@ -218,6 +222,7 @@ def _stage_notebook(project: Project, profile: str, edition: str, name: str, tar
             cell.metadata["tags"] = [*tags, "remove-cell"]
         if cell.cell_type == "markdown":
             cell.source = with_citations(cell.source, keys)
+    lighten(notebook, project.build / "figures")
     _insert_below_title(notebook, provenance_note(results, published), name)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
