@@ -332,7 +332,7 @@ class TestTableInANotebook:
         change(committed, "There are 7 |", "There are <b> &")
         text = claims.table(run("smoke", count=exact(7)))._repr_html_()
         assert "&lt;b&gt; &amp;" in text
-        assert "<td>count: 7<br><small>smoke</small></td>" in text
+        assert ">count: 7<br><small>smoke</small></td>" in text
 
     def test_inputs_are_the_ledger_and_the_other_profiles(self, committed):
         assert claims.inputs("02_test", "laptop") == ["claims/ift6135.yml#02_test", "results/full/02_test.json"]
