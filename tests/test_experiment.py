@@ -174,6 +174,19 @@ def test_a_sweep_has_one_row_per_setting_and_seed(data):
     assert set(swept.series({"lr": 0.1, "model_options.batch_norm": True}, "epochs.loss")) == {3, 4}
 
 
+def test_settings_that_hold_each_other_are_told_apart(data):
+    settings = [{"lr": 0.01}, {"lr": 0.01, "momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}, {}]
+    settings = [{k.replace("momentum", "optimizer_options.momentum"): v for k, v in s.items()} for s in settings]
+    swept = sweep(BASE.changed(num_epochs=1, lr=0.05), settings, [0], data)
+    for setting, run in zip(settings, swept.runs, strict=True):
+        assert swept.of(setting) == [run]
+    assert swept.of(lr=0.1) == [swept.runs[2]]
+    with pytest.raises(CourseError, match="Several settings of the sweep have"):
+        swept.of({"optimizer_options.momentum": 0.9})
+    with pytest.raises(CourseError, match="No run of the sweep has"):
+        swept.of(lr=3)
+
+
 def test_a_diverged_run_is_a_row(data):
     table = sweep(BASE, [{"lr": 0.05}, {"lr": 1e30}], [0], data).table
     assert list(table["outcome"]) == ["finished", "diverged"]

@@ -65,13 +65,26 @@ class Sweep:
         return {run.experiment.seed: getattr(run.history, part)[name] for run in self.of(setting)}
 
     def of(self, setting: Mapping[str, Any] | None = None, **more: Any) -> list[Run]:
-        """The runs whose setting holds these values, one per seed."""
+        """The runs whose setting is this one, or the only one that holds these values: one per seed.
+
+        Raises
+        ------
+        CourseError
+            When no setting holds the values, or several do.
+        """
         wanted = {**(setting or {}), **more}
-        pairs = zip(self.runs, self.settings, strict=True)
-        found = [run for run, s in pairs if all(k in s and s[k] == v for k, v in wanted.items())]
+        pairs = list(zip(self.runs, self.settings, strict=True))
+        found = [pair for pair in pairs if pair[1] == wanted]
+        found = found or [(run, s) for run, s in pairs if all(k in s and s[k] == v for k, v in wanted.items())]
         if not found:
             raise CourseError(f"No run of the sweep has {wanted}.", f"It has {self.settings[0]} and others.")
-        return found
+        others = [s for _, s in found if s != found[0][1]]
+        if others:
+            raise CourseError(
+                f"Several settings of the sweep have {wanted}: {found[0][1]} and {others[0]}.",
+                "Name one of them whole.",
+            )
+        return [run for run, _ in found]
 
     def __repr__(self) -> str:
         seeds = len({run.experiment.seed for run in self.runs})
