@@ -82,7 +82,7 @@ class Sweep:
         if others:
             raise CourseError(
                 f"Several settings of the sweep have {wanted}: {found[0][1]} and {others[0]}.",
-                "Name one of them whole.",
+                "Name one whole.",
             )
         return [run for run, _ in found]
 
