@@ -73,8 +73,9 @@ def test_intervals_show_each_seed_mean_and_report(ax):
     assert [float(line.get_xdata()[0]) for line in crosses] == [2.5]
 
 
-def test_the_legend_of_intervals_covers_no_ring(ax):
-    plotting.intervals({"a": list(range(50)), "b": list(range(50))}, x_label="Accuracy (%)", ax=ax)
+@pytest.mark.parametrize("rows", [1, 2, 12])
+def test_the_legend_of_intervals_covers_no_ring(rows, ax):
+    plotting.intervals({str(row): list(range(50)) for row in range(rows)}, x_label="Accuracy (%)", ax=ax)
     ax.figure.canvas.draw()
     legend = ax.get_legend().get_window_extent()
     rings = [p for c in ax.collections for p in ax.transData.transform(c.get_offsets())]

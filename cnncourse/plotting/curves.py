@@ -128,7 +128,8 @@ def intervals(
     if reported:
         ax.plot([], [], "x", color=orange, markersize=9, markeredgewidth=2, label="report")
     ax.set_yticks(list(rows), list(groups))
-    ax.set_ylim(len(groups) - (0.5 if not legend else -0.4), -0.5)  # first row on top; the legend covers no ring
+    room = 0.8 + 0.1 * len(groups) if legend else 0  # below the rows, so that the legend covers no ring
+    ax.set_ylim(len(groups) - 0.5 + room, -0.5)  # first row on top
     ax.set_xlabel(x_label)
     if legend:
         ax.legend(loc="lower center", ncols=3)
