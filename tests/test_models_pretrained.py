@@ -108,3 +108,15 @@ def test_frozen_parts_must_exist():
         models.train_only(models.create("resnet20"), ["layer4"])
     with pytest.raises(CourseError, match="at least one class"):
         models.replace_head(models.create("mlp_30"), 0)
+
+
+def test_statistics_of_frozen_layers_are_kept_and_those_of_others_follow():
+    torch.manual_seed(0)
+    model = models.train_only(models.create("resnet20", width=0.5), ["features.layer3", "classifier"])
+    models.keep_statistics(model)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items() if "running_mean" in key}
+    model.train()(torch.rand(4, 3, 16, 16))
+    changed = {key for key, mean in before.items() if not torch.equal(mean, model.state_dict()[key])}
+    assert changed == {key for key in before if key.startswith("features.layer3")}
+    assert model.features.layer3[0].bn1.training
+    assert not model.eval().features.layer3[0].bn1.training

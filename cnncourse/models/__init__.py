@@ -8,6 +8,7 @@ _HOME = {
     "NumpyMLP": "numpy_mlp",
     "create_pretrained": "pretrained",
     "initialise_": "initialisation",
+    "keep_statistics": "pretrained",
     "replace_head": "pretrained",
     "train_only": "pretrained",
 }

@@ -101,7 +101,7 @@ def train_only(model: nn.Module, parts: Iterable[str]) -> nn.Module:
     """Freeze all parameters of `model` except those of `parts`, in place.
 
     The running statistics of batch normalisation are no parameters: in train mode they follow the new data in frozen
-    layers, too.
+    layers, too, unless :func:`keep_statistics` stops them.
 
     Parameters
     ----------
@@ -127,4 +127,34 @@ def train_only(model: nn.Module, parts: Iterable[str]) -> nn.Module:
     model.requires_grad_(False)
     for part in parts:
         model.get_submodule(part).requires_grad_(True)
+    return model
+
+
+class KeptBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that is always in evaluation mode."""
+
+    def train(self, mode: bool = True):
+        """Stay in evaluation mode, whatever the rest of the network is put into."""
+        return super().train(False)
+
+
+def keep_statistics(model: nn.Module) -> nn.Module:
+    """Let batch normalisation use and keep its running statistics wherever its scale and shift are frozen, in place.
+
+    Call it after :func:`train_only`. The frozen part then computes in training what it computes in evaluation.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any network.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same model.
+    """
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and not any(p.requires_grad for p in layer.parameters()):
+            layer.__class__ = KeptBatchNorm2d
+            layer.eval()
     return model
