@@ -7,6 +7,7 @@ notebook adds what belongs to its own story.
 from cnncourse.plotting.curves import bands, intervals, learning_curves, sweep_curves, t_band
 from cnncourse.plotting.images import attributions, digits, feature_maps, image_grid, kernel_grid
 from cnncourse.plotting.matrices import confusion_matrix, reliability
+from cnncourse.plotting.networks import network
 
 __all__ = [
     "attributions",
@@ -18,6 +19,7 @@ __all__ = [
     "intervals",
     "kernel_grid",
     "learning_curves",
+    "network",
     "reliability",
     "sweep_curves",
     "t_band",
