@@ -126,7 +126,12 @@ def _repeated(blocks: Sequence[tuple[int, int]]) -> int:
 @exercise("possible_sizes")
 def possible_sizes(solution: Callable) -> None:
     """Check ``possible_sizes(accuracies, low, high)``."""
-    cases = (([0.6667, 0.8333, 0.5], 2, 24), ([0.4286, 0.2857], 7, 70), ([0.8467, 0.6133], 100, 300))
+    cases = (
+        ([0.5, 0.6667], 2, 24),
+        ([0.6667, 0.8333, 0.5], 2, 24),
+        ([0.4286, 0.2857], 7, 70),
+        ([0.8467, 0.6133], 100, 300),
+    )
     for accuracies, low, high in cases:
         got = call(solution, accuracies, low, high)
         expect_returned(got)
@@ -218,14 +223,14 @@ def submission(solution: Callable) -> None:
     if not lines or lines[0] != "id,label":
         raise CheckError(f"the first line is {lines[0] if lines else ''!r}. It must be id,label.")
     rows = [tuple(line.split(",")) for line in lines[1:]]
+    if any(len(row) != 2 for row in rows):
+        raise CheckError("each line has two fields, the id and the label, with one comma between them.")
     expected = [tuple(line.split(",")) for line in right.split("\n")[1:] if line]
     swap = {"Cat": "Dog", "Dog": "Cat"}
     if [(number, swap.get(label, label)) for number, label in rows] == expected:
         raise CheckError("cats and dogs are exchanged: the larger logit wins, and class 0 is Cat.")
     if len(rows) != len(expected):
         raise CheckError(f"{len(rows)} lines follow the header. There are {len(expected)} images.")
-    if any(len(row) != 2 for row in rows):
-        raise CheckError("each line has two fields, the id and the label, with one comma between them.")
     if any(label not in CLASSES for _, label in rows):
         bad = next(label for _, label in rows if label not in CLASSES)
         raise CheckError(f"{bad!r} is no label. The labels are Cat for class 0 and Dog for class 1.")
