@@ -36,7 +36,7 @@ def images_for(num_images: Sequence[float], accuracy: Sequence[float], level: fl
 @exercise("normalise_rows")
 def normalise_rows(solution: Callable) -> None:
     """Check ``normalise_rows(counts)``."""
-    full = np.array([[8, 1, 1], [3, 15, 2], [0, 6, 24]])
+    full = np.array([[8, 1, 1], [3, 7, 10], [0, 6, 24]])
     empty = np.array([[5, 3, 2], [0, 0, 0], [4, 0, 1]])
     for counts in (full, empty):
         got = call(solution, counts.copy())
@@ -65,7 +65,7 @@ def normalise_rows(solution: Callable) -> None:
 def most_confused(solution: Callable) -> None:
     """Check ``most_confused(shares)``."""
     cases = [
-        np.array([[0.7, 0.2, 0.1], [0.05, 0.9, 0.05], [0.1, 0.15, 0.75]]),
+        np.array([[0.7, 0.2, 0.1], [0.1, 0.85, 0.05], [0.1, 0.15, 0.75]]),
         np.array([[0.5, 0.0, 0.1, 0.4], [0.3, 0.6, 0.1, 0.0], [0.0, 0.45, 0.55, 0.0], [0.35, 0.05, 0.0, 0.6]]),
         np.array([[0.2, 0.1, 0.7], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]),
     ]
