@@ -9,6 +9,7 @@ import numpy as np
 from cnncourse.errors import CourseError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from torch import nn
 
@@ -22,7 +23,14 @@ FILLS = {  # kind of a layer -> colour in seaborn's palette, hatch
 MOST_LABELS = 24  # boxes; more leave no room for text in them
 
 
-def network(model: nn.Module, image_size: int | None = None, *, part: str = "", ax: Axes | None = None) -> Axes:
+def network(
+    model: nn.Module,
+    image_size: int | None = None,
+    *,
+    part: str = "",
+    table: pd.DataFrame | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the layers of a network from left to right, with the shortcuts of residual blocks as arcs.
 
     The height of a box grows with the logarithm of the map that its layer gives; a number below says where that map
@@ -37,6 +45,8 @@ def network(model: nn.Module, image_size: int | None = None, *, part: str = "", 
         As in :func:`cnncourse.analysis.layer_table`.
     part : str
         Draw the layers of this module alone, such as 'features.layer1'. By default all.
+    table : pandas.DataFrame, optional
+        The network's :func:`cnncourse.analysis.layer_table`, where it is at hand.
     ax : Axes, optional
         The current one by default.
 
@@ -52,7 +62,7 @@ def network(model: nn.Module, image_size: int | None = None, *, part: str = "", 
     from cnncourse.analysis import layer_table
     from cnncourse.models.resnet import BasicBlock, Bottleneck
 
-    table = layer_table(model, image_size)
+    table = layer_table(model, image_size) if table is None else table
     start = f"{part}." if part else ""
     layers = [
         (name, fill, row)
