@@ -103,12 +103,14 @@ def network(
         same = type(block.shortcut).__name__ == "Identity"
         angle = np.linspace(0, np.pi, 40)
         x = (first + last) / 2 - (last - first) / 2 * np.cos(angle)
-        line = ax.plot(x, base + 0.9 * np.sin(angle), color="0.15", linewidth=1.2 if labelled else 0.7)[0]
+        x, y = [first, *x, last], [0, *(base + 0.9 * np.sin(angle)), 0]  # from the main line and back to it
+        line = ax.plot(x, y, color="0.15", linewidth=1.2 if labelled else 0.7)[0]
         if not same:
             line.set_dashes((3, 1.5))
         seen.add("identity shortcut" if same else "shortcut with another shape")
         if labelled:
-            ax.text(last, base, "+", ha="center", va="center", fontsize=11, weight="bold")
+            ring = dict(boxstyle="circle,pad=0.1", facecolor="white", edgecolor="0.15", linewidth=0.8)
+            ax.text(last, 0, "+", ha="center", va="center", fontsize=7, weight="bold", bbox=ring)
     used = [fill for fill in FILLS if fill in {fill for _, fill, _ in layers}]
     handles = [Patch(facecolor=colours[FILLS[f][0]], hatch=FILLS[f][1], edgecolor="0.35", label=f) for f in used]
     for text, style in (("identity shortcut", "-"), ("shortcut with another shape", "--")):
