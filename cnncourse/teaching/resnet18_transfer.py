@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 BINS = 32  # along a spectrum
-# kernel, stride and padding of what changes the side of a map, from the image to the last stage (the first has stride 1)
+# kernel, stride and padding of what may change the side of a map: first convolution, pooling, start of each stage
 STEM_AND_STAGES = ((7, 2, 3), (3, 2, 1), (3, 1, 1), (3, 2, 1), (3, 2, 1), (3, 2, 1))
 SCENE = Nuisance(  # at 224x224 pixels
     radius=(120, 150),
@@ -285,7 +285,7 @@ def train_mode(solution: Callable) -> None:
     if all(modes.values()):
         raise CheckError(
             "everything is in training mode, so the frozen batch normalisation `bn1` goes on collecting statistics. "
-            "(model.train() reaches all layers: what comes before it is undone.)"
+            "(Putting the whole model into training mode reaches all layers, and undoes what came before.)"
         )
     if not any(modes.values()):
         raise CheckError("everything is in evaluation mode. Layers that are trained belong into training mode.")
@@ -293,8 +293,8 @@ def train_mode(solution: Callable) -> None:
         raise CheckError("batch normalisation whose scale and shift are trained (`bn4`) belongs into training mode.")
     if not modes["layer1"] and modes["layer4"]:
         raise CheckError(
-            "only batch normalisation has a reason to stay behind: `layer1` is a frozen convolution, which computes the "
-            "same in both modes, and the text asks for training mode."
+            "only batch normalisation has a reason to stay behind: `layer1` is a frozen convolution, which computes "
+            "the same in both modes, and the text asks for training mode."
         )
     if modes["bn1"] and not modes["bn4"]:
         raise CheckError("it is the wrong way round: the *frozen* batch normalisation gets evaluation mode.")
@@ -380,11 +380,11 @@ def chroma_to_luma(solution: Callable) -> None:
 
     with np.errstate(all="ignore"):
         slips = [
-            ("the luma stands in each of three channels: its energy counts three times.", several(lambda c, l: c / l)),
-            ("this is luma over chroma.", [np.divide(3 * l, c) for c, l in map(energies, kernels)]),
-            ("this is the root of the ratio. Energies are sums of squares.", several(lambda c, l: (c / l / 3) ** 0.5)),
+            ("the luma stands in each of three channels: its energy counts three times.", several(lambda c, y: c / y)),
+            ("this is luma over chroma.", several(lambda c, y: np.divide(3 * y, c))),
+            ("this is the root of the ratio. Energies are sums of squares.", several(lambda c, y: (c / y / 3) ** 0.5)),
             ("this is the share of chroma in the whole. Divide by the luma alone.",
-             several(lambda c, l: c / (c + 3 * l))),
+             several(lambda c, y: c / (c + 3 * y))),
             ("you take absolute values where the text has squares.",
              [np.abs(k - k.mean(0)).sum() / (3 * np.abs(k.mean(0)).sum()) for k in kernels]),
             ("the mean is over the channels, one for each place, not over the whole kernel.",
