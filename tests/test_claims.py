@@ -138,6 +138,11 @@ class TestNeeds:
                 "open", "needs 16,000 training images for a number (here 2,560)",
             ),
             ("images-16000", NUMBER, run(acc=seeds(97.9, 97.9)), "reproduced", ""),
+            (
+                "full-scale", COMPARISON, run(profile="laptop", acc=seeds(2, 2, 2), base=seeds(1, 1, 1)),
+                "open", "needs the report's own number of images, channels and epochs (profile full)",
+            ),
+            ("full-scale", COMPARISON, run(profile="full", acc=seeds(2, 2, 2), base=seeds(1, 1, 1)), "reproduced", ""),
             ("imagenet-weights", COUNT, run(count=exact(7)), "open", "needs weights trained on ImageNet"),
             ("imagenet-weights", COUNT, run(count=exact(7), imagenet_weights=exact(False)), "open",
              "needs weights trained on ImageNet"),

@@ -14,7 +14,13 @@ from cnncourse.errors import CourseError
 from cnncourse.project import committed
 
 Need = Literal[
-    "original-cifar10", "paired-seeds-3", "paired-interval", "images-16000", "imagenet-weights", "hand-labels"
+    "original-cifar10",
+    "paired-seeds-3",
+    "paired-interval",
+    "images-16000",
+    "full-scale",
+    "imagenet-weights",
+    "hand-labels",
 ]
 Kind = Literal["architecture", "math", "number", "comparison", "procedure", "figure", "written-answer"]
 

@@ -160,6 +160,10 @@ def _unmet(claim: Claim, evidence: Evidence, readings: list[Reading]) -> str:
             sizes = [source.sizes.get("train", 0) for reading in numbers for source in evidence.sources(reading)]
             if sizes and min(sizes) < _MIN_IMAGES:
                 return f"needs {_MIN_IMAGES:,} training images for a number (here {min(sizes):,})"
+        elif need == "full-scale":
+            # What depth, width or regularisation gain turns with the number of images and steps.
+            if evidence.results.profile != "full":
+                return "needs the report's own number of images, channels and epochs (profile full)"
         elif need == "imagenet-weights":
             if not evidence.flag("imagenet_weights"):
                 return "needs weights trained on ImageNet"
