@@ -167,6 +167,14 @@ def peak_share(kernel: np.ndarray, reach: float = 22.5) -> float:
     return float(energy[near].sum() / energy.sum())
 
 
+def coarse_share(kernel: np.ndarray, length: float = 5.0) -> float:
+    """Share of a colour kernel's energy (3, k, k), its mean included, in waves of at least `length` pixels."""
+    frequencies = np.fft.fftfreq(BINS)
+    energy = (np.abs(np.fft.fft2(kernel, s=(BINS, BINS))) ** 2).sum(0)
+    coarse = np.hypot(frequencies[:, None], frequencies[None, :]) <= 1 / length
+    return float(energy[coarse].sum() / energy.sum())
+
+
 def chroma_luma(kernel: np.ndarray) -> float:
     """Energy of a colour kernel (3, k, k) around its mean over the channels, over the energy of that mean."""
     luma = kernel.mean(0)
