@@ -300,8 +300,8 @@ def test_measures_of_a_pure_wave_and_of_noise():
     assert checks.peak_share(np.sin(x) * window) > 0.6
     assert 0.25 < np.mean([checks.peak_share(kernel) for kernel in noise]) < 0.4
     # the disc of radius 1/5 in the square of frequencies from -1/2 to 1/2
-    assert np.mean([checks.coarse_share(kernel[None]) for kernel in noise]) == pytest.approx(np.pi / 25, abs=0.02)
-    assert checks.coarse_share(np.ones((3, 7, 7))) > 0.9
+    assert np.mean([checks.coarse_share(kernel[None]) for kernel in noise]) == pytest.approx(np.pi / 25, abs=0.03)
+    assert checks.coarse_share(np.ones((3, 7, 7))) > 0.8
     assert checks.apart(179, 1) == pytest.approx(2)
 
 
