@@ -94,6 +94,27 @@ def paired_interval(
     return mean_interval([x - y for x, y in pairs], confidence)
 
 
+def leader(groups: Mapping[str, Mapping[int, float]]) -> tuple[str, Interval]:
+    """The group with the highest mean, and its paired lead over the one that comes next.
+
+    The highest of several means is some group in any case; whether it is ahead, the interval says: it is where ``low``
+    lies above 0. (The pair was chosen by its means, so the interval is a little too favourable to the leader.)
+
+    Parameters
+    ----------
+    groups : mapping from name to mapping from seed to float
+        At least two groups that share seeds.
+
+    Returns
+    -------
+    (str, Interval)
+        Name of the leader, and the interval of leader minus second.
+    """
+    mean = {name: math.fsum(values.values()) / len(values) for name, values in groups.items()}
+    first, second = sorted(mean, key=mean.__getitem__, reverse=True)[:2]
+    return first, paired_interval(groups[first], groups[second])
+
+
 def t_quantile(probability: float, degrees: int) -> float:
     """The t with ``P(T <= t) = probability`` for Student's distribution with `degrees` degrees of freedom.
 

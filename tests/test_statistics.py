@@ -7,7 +7,7 @@ import sys
 import pytest
 import scipy.stats
 
-from cnncourse.statistics import mean_interval, paired_interval, t_quantile
+from cnncourse.statistics import leader, mean_interval, paired_interval, t_quantile
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,10 @@ def test_sequences_of_different_length_are_no_pairs():
 def test_nothing_heavy_is_imported():
     code = "import cnncourse.statistics, sys; print({'scipy', 'numpy', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_the_leader_is_the_group_with_the_highest_mean_and_its_lead_is_over_the_second():
+    groups = {"a": {0: 1.0, 1: 3.0}, "b": {0: 5.0, 1: 7.0}, "c": {0: 4.0, 1: 5.0, 2: 4.0}}
+    name, lead = leader(groups)
+    assert name == "b"
+    assert (lead.mean, lead.n) == (1.5, 2)  # over c, on the seeds that both have
