@@ -44,6 +44,28 @@ def test_a_picture_of_many_colours_and_a_transparent_one_stay_as_they_are():
         assert figures.with_palette(given) is given
 
 
+def smooth() -> np.ndarray:
+    """Many soft colours, with the noise of a camera."""
+    x, y = np.meshgrid(np.linspace(0, 255, 300), np.linspace(0, 255, 200))
+    colours = np.stack([x, y, 255 - x], axis=-1)
+    return (colours + np.random.default_rng(0).normal(0, 8, colours.shape)).clip(0, 255).astype(np.uint8)
+
+
+def test_a_photograph_becomes_a_jpeg_and_looks_the_same():
+    mime, light = figures.lightest(png(smooth()))
+    assert mime == "image/jpeg"
+    assert 2 * len(light) < len(png(smooth()))
+    shown = np.asarray(Image.open(io.BytesIO(light)), dtype=float)
+    assert shown.shape == smooth().shape
+    assert np.abs(shown - smooth()).mean() < 8  # below the noise
+
+
+def test_a_transparent_picture_and_one_that_a_jpeg_does_not_shorten_stay_png():
+    soft = np.dstack([smooth(), np.linspace(0, 255, 200 * 300, dtype=np.uint8).reshape(200, 300)])
+    for given in (png(soft), png(photograph())):
+        assert figures.lightest(given) == ("image/png", given)
+
+
 def test_the_figures_of_a_notebook_are_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "WORTH_IT", 100)
     data = {"image/png": base64.b64encode(png(chart())).decode(), "text/plain": "<Figure>"}

@@ -1,4 +1,8 @@
-"""Figures of a page, made lighter: a chart has few colours, and a PNG with a palette is a third of one without."""
+"""Figures of a page, made lighter.
+
+A chart has few colours, and a PNG with a palette is a third of one without. A row of photographs has many, and as a JPEG
+it is a third, too.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,20 @@ import hashlib
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nbformat import NotebookNode
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 WORTH_IT = 20_000  # bytes; below, a page gains nothing
+JPEG_QUALITY = 90
 LARGEST_ERROR = 2.0  # root mean square over all pixels, of 255: a chart is far below, a photograph above
 
 
 def lighten(notebook: NotebookNode, cache: Path) -> None:
-    """Replace every PNG in the outputs that a palette represents faithfully by one that weighs less.
+    """Replace every PNG in the outputs that looks the same with fewer bytes: by one with a palette, or by a JPEG.
 
     Parameters
     ----------
@@ -30,19 +39,39 @@ def lighten(notebook: NotebookNode, cache: Path) -> None:
             if "image/png" in data:
                 picture = base64.b64decode(data["image/png"])
                 if len(picture) > WORTH_IT:
-                    data["image/png"] = base64.b64encode(_kept(picture, cache)).decode()
+                    mime, light = _kept(picture, cache)
+                    del data["image/png"]
+                    data[mime] = base64.b64encode(light).decode()
 
 
-def _kept(picture: bytes, cache: Path) -> bytes:
-    path = cache / f"{hashlib.sha256(picture).hexdigest()}.png"
-    if path.is_file():
-        return path.read_bytes()
-    light = with_palette(picture)
+def _kept(picture: bytes, cache: Path) -> tuple[str, bytes]:
+    name = hashlib.sha256(picture).hexdigest()
+    for mime in ("image/png", "image/jpeg"):
+        path = cache / f"{name}.{mime.removeprefix('image/')}"
+        if path.is_file():
+            return mime, path.read_bytes()
+    mime, light = lightest(picture)
     cache.mkdir(parents=True, exist_ok=True)
+    path = cache / f"{name}.{mime.removeprefix('image/')}"
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_bytes(light)
     os.replace(unfinished, path)
-    return light
+    return mime, light
+
+
+def lightest(picture: bytes) -> tuple[str, bytes]:
+    """MIME type and bytes of a figure: with a palette, or as JPEG where it has the many colours of a photograph."""
+    from PIL import Image
+
+    light = with_palette(picture)
+    original = Image.open(io.BytesIO(picture))
+    if light is not picture or _transparent(original):
+        return "image/png", light
+    stored = io.BytesIO()
+    # Colours at full resolution: otherwise letters get fringes.
+    original.convert("RGB").save(stored, format="jpeg", quality=JPEG_QUALITY, subsampling=0)
+    jpeg = stored.getvalue()
+    return ("image/jpeg", jpeg) if 2 * len(jpeg) < len(picture) else ("image/png", picture)
 
 
 def with_palette(picture: bytes) -> bytes:
@@ -51,7 +80,7 @@ def with_palette(picture: bytes) -> bytes:
     from PIL import Image
 
     original = Image.open(io.BytesIO(picture))
-    if original.mode == "RGBA" and original.getextrema()[3] != (255, 255):
+    if _transparent(original):
         return picture  # a palette has no soft transparency
     original = original.convert("RGB")
     reduced = original.quantize(256, dither=Image.Dither.NONE)
@@ -61,3 +90,7 @@ def with_palette(picture: bytes) -> bytes:
     light = stored.getvalue()
     faithful = float(np.sqrt(np.mean(difference**2))) <= LARGEST_ERROR
     return light if faithful and len(light) < len(picture) else picture
+
+
+def _transparent(picture: Image) -> bool:
+    return picture.mode == "RGBA" and picture.getextrema()[3] != (255, 255)
