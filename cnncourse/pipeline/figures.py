@@ -1,7 +1,7 @@
 """Figures of a page, made lighter.
 
-A chart has few colours, and a PNG with a palette is a third of one without. A row of photographs has many, and as a JPEG
-it is a third, too.
+A chart has few colours, and a PNG with a palette is a third of one without. A row of photographs has many, and
+as a JPEG it is a third, too.
 """
 
 from __future__ import annotations
