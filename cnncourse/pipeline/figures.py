@@ -31,7 +31,7 @@ def lighten(notebook: NotebookNode, cache: Path) -> None:
     notebook : NotebookNode
         Is changed.
     cache : Path
-        Folder that keeps what was made, by the hash of the figure.
+        Folder that keeps what was made, by the hash of the figure and of the settings.
     """
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -45,7 +45,8 @@ def lighten(notebook: NotebookNode, cache: Path) -> None:
 
 
 def _kept(picture: bytes, cache: Path) -> tuple[str, bytes]:
-    name = hashlib.sha256(picture).hexdigest()
+    # The settings belong to the name: what earlier ones made is not found again.
+    name = hashlib.sha256(f"{LARGEST_ERROR} {JPEG_QUALITY} ".encode() + picture).hexdigest()
     for mime in ("image/png", "image/jpeg"):
         path = cache / f"{name}.{mime.removeprefix('image/')}"
         if path.is_file():
