@@ -128,6 +128,17 @@ def test_installed_packages_count_but_not_the_course_itself(monkeypatch):
 # --- what a kernel used
 
 
+def test_pictures_that_a_notebook_draws_for_itself_follow_from_its_modules(monkeypatch):
+    monkeypatch.setattr(cache, "_survey", lambda *names: {"MNIST": "m"})
+    sources = [
+        {"name": "MNIST", "kind": "original", "sha256": "m"},
+        {"name": "drawn here", "kind": "embedded", "sha256": "d"},
+    ]
+    used = Used(data=cache.data_used(sources, "laptop"))
+    assert used.data == {"MNIST": "m"}
+    assert cache.current(used).data == used.data
+
+
 def test_a_stand_in_depends_on_every_data_set_that_may_come(monkeypatch):
     source = {"name": "digits", "kind": "embedded", "sha256": "d"}
     monkeypatch.setattr(cache, "_survey", lambda *names: {"MNIST": cache.MISSING, "digits": "d"})

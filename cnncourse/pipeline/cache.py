@@ -192,8 +192,13 @@ def current(used: Used) -> Used:
 def data_used(sources: Iterable[dict[str, str]], profile: str) -> dict[str, str]:
     """The data ingredient of a run that used `sources` (name, kind, sha256).
 
-    A stand-in outside the smoke profile depends on what it stands in for, whatever that is: on all data sets.
+    A stand-in outside the smoke profile depends on what it stands in for, whatever that is: on all data sets. Pictures
+    that a notebook draws for itself are in no inventory; they follow from modules, which are an ingredient, too.
     """
+    sources = list(sources)
+    drawn = {source["name"] for source in sources if source["kind"] == "embedded"}
+    drawn -= set(_survey(drawn)) if drawn else set()
+    sources = [source for source in sources if source["name"] not in drawn]
     used = {source["name"]: source["sha256"] for source in sources}
     stand_in = profile != "smoke" and any(source["kind"] == "embedded" for source in sources)
     return _survey() | used if stand_in else used
