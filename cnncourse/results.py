@@ -77,6 +77,13 @@ class DataRecord(_Model):
     sizes: dict[str, int]
     note: str = ""
 
+    @property
+    def described(self) -> str:
+        """The name, with what it is where that is not the original and the name does not say so."""
+        if self.kind == "original" or self.kind in self.name:
+            return self.name
+        return f"{self.name} ({'embedded stand-in' if self.kind == 'embedded' else self.kind})"
+
 
 class Provenance(_Model):
     """How a run came about."""

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cnncourse import claims, reads
 from cnncourse.claims import command
+from cnncourse.claims.evidence import Evidence
 from cnncourse.claims.ledger import Claim
 from cnncourse.cli import app
 from cnncourse.errors import CourseError
@@ -52,20 +53,20 @@ COUNT = {"equal": {"metric": "count", "value": 7}}
 class TestVerdicts:
     def test_reproduced(self):
         v = claims.verdict(claim(NUMBER), run(acc=seeds(97.9, 97.8, 98.0, unit="%")))
-        assert (v.verdict, v.reason, v.measured) == ("reproduced", "", "acc: 97.90 ± 0.25 %")
+        assert (v.verdict, v.reason, v.measured) == ("reproduced", "", "accuracy: 97.90 ± 0.25 %")
         assert (v.profile, v.data, v.seeds, v.date) == ("laptop", "MNIST", 3, "2026-01-02")
         assert v.origin == "laptop, MNIST, n = 3, 2026-01-02"
-        assert v.reported == "acc: 1, 97.9"
+        assert v.reported == "accuracy: 1, 97.9"
 
     def test_not_reproduced(self):
         v = claims.verdict(claim(NUMBER), run(acc=seeds(90, 90.1, 90.2)))
-        assert (v.verdict, v.reason) == ("not reproduced", "not so: acc within 0.5 of 97.9")
+        assert (v.verdict, v.reason) == ("not reproduced", "accuracy is not within 0.5 of 97.9")
 
     def test_corrected_when_the_right_statement_is_proved(self):
         correction = {"text": "It is 90.", "rule": {"within": {"metric": "acc", "value": 90, "tolerance": 1}}}
         v = claims.verdict(claim(NUMBER, correction=correction), run(acc=seeds(90, 90.1, 90.2)))
         assert (v.verdict, v.reason) == ("corrected", "It is 90.")
-        assert v.measured.startswith("acc: 90.10")
+        assert v.measured.startswith("accuracy: 90.10")
 
     @pytest.mark.parametrize(
         "rule", [{"equal": {"metric": "acc", "value": 5}}, {"equal": {"metric": "gone", "value": 5}}]
@@ -85,7 +86,7 @@ class TestVerdicts:
             (None, run(), "no rule yet"),
             (NUMBER, None, "not measured yet"),
             (NUMBER, run(other=exact(1)), "this run recorded no 'acc'"),
-            (NUMBER, run(acc=seeds(97.2, 97.9, 98.6)), "acc within 0.5 of 97.9: the interval contains the limit"),
+            (NUMBER, run(acc=seeds(97.2, 97.9, 98.6)), "the interval of accuracy contains 97.4 and 98.4"),
             (NUMBER, run("smoke", acc=seeds(97.9, 97.9, 97.9)), "training is judged in the laptop and full profiles"),
             (NUMBER, run(data=[COPY], acc=seeds(9, 9, 9, data="CIFAR-10")), "other data (CIFAR-10, copy)"),
         ],
@@ -197,8 +198,9 @@ claims:
 
 @pytest.fixture
 def project(tmp_path):
-    for folder in ("notebooks", "book/claims", "results/smoke", "results/laptop"):
+    for folder in ("notebooks", "book/claims/labels", "results/smoke", "results/laptop"):
         (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "book/claims/labels/02_test.yml").write_text("acc: test accuracy\ncount: count\n")
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: notebooks/02_test\n")
     (tmp_path / "notebooks/02_test.ipynb").write_text("{}")
     (tmp_path / "book/claims/ift6135.yml").write_text(LEDGER)
@@ -211,7 +213,7 @@ def project(tmp_path):
 def committed(project, monkeypatch):
     """The package finds the test project's committed files."""
     where = {"claims": project.ledger, "results": project.results}
-    for module in ("claims.ledger", "claims.tables", "claims.verdicts", "reads"):
+    for module in ("claims.labels", "claims.ledger", "claims.tables", "claims.verdicts", "reads"):
         monkeypatch.setattr(f"cnncourse.{module}.committed", where.__getitem__)
     return project
 
@@ -288,7 +290,7 @@ class TestJudgingACheckout:
         rows = {row["id"]: row for line in page.splitlines() if line.startswith("{") for row in [json.loads(line)]}
         assert list(rows) == ["ift6135-count", "ift6135-acc", "ift6135-later"]
         assert rows["ift6135-count"]["claim"] == "There are 7 | of them."
-        assert rows["ift6135-acc"]["measured"] == "acc: 97.90 ± 0.25 %"
+        assert rows["ift6135-acc"]["measured"] == "test accuracy: 97.90 ± 0.25 %"
         assert rows["ift6135-acc"]["origin"] == "laptop, MNIST, n = 3, 2026-01-02"
         assert rows["ift6135-acc"]["metrics"] == ["acc"]
         assert [row["verdict"] for row in rows.values()] == ["reproduced", "reproduced", "open"]
@@ -313,7 +315,7 @@ class TestTableInANotebook:
         )
         assert first == second  # a committed output holds no digit of its own training
         assert "count: 7 [smoke]" in first
-        assert "acc: 97.90 ± 0.25 % [laptop, MNIST, n = 3]" in first
+        assert "test accuracy: 97.90 ± 0.25 % [laptop, MNIST, n = 3]" in first
 
     def test_without_committed_runs_training_stays_open_in_smoke(self, committed):
         (committed.results / "laptop/02_test.json").unlink()
@@ -337,10 +339,11 @@ class TestTableInANotebook:
         change(committed, "There are 7 |", "There are <b> &")
         text = claims.table(run("smoke", count=exact(7)))._repr_html_()
         assert "&lt;b&gt; &amp;" in text
-        assert ">count: 7<br><small>smoke</small></td>" in text
+        assert ">count: 7</span><small>smoke</small></td>" in text
 
     def test_inputs_are_the_ledger_and_the_other_profiles(self, committed):
-        assert claims.inputs("02_test", "laptop") == ["claims/ift6135.yml#02_test", "results/full/02_test.json"]
+        names = ["claims/ift6135.yml#02_test", "claims/labels/02_test.yml", "results/full/02_test.json"]
+        assert claims.inputs("02_test", "laptop") == names
 
     def test_a_page_depends_on_its_own_claims_alone(self, committed):
         mine, other = reads.content("claims/ift6135.yml#02_test"), reads.content("claims/ift6135.yml#05_later")
@@ -356,6 +359,26 @@ class TestTableInANotebook:
         assert reads.content("results/full/02_test.json") != reads.MISSING
 
 
+class TestLabels:
+    def test_an_entry_may_have_words_of_its_own(self):
+        evidence = Evidence(run(sizes=exact([8, 4])), {"sizes": "side", "sizes.1": "side behind the pooling"})
+        assert [evidence.read(name).label for name in ("sizes", "sizes.0", "sizes.1")] == [
+            "side", "side[0]", "side behind the pooling",
+        ]  # fmt: skip
+
+    def test_without_a_label_the_name_is_put_into_words(self):
+        assert Evidence(run(best_val_acc=exact(7))).read("best_val_acc").label == "best validation accuracy"
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [("- acc\n", "no table"), ("acc: 7\n", "'acc' has no words, but 7"), ("acc: [\n", "not valid YAML")],
+    )
+    def test_a_broken_file_is_named(self, committed, text, message):
+        (committed.ledger / "labels/02_test.yml").write_text(text)
+        with pytest.raises(CourseError, match=f"labels/02_test.yml.*{message}"):
+            claims.table(run("smoke", count=exact(7)))
+
+
 class TestCommand:
     def call(self, project, *options):
         return CliRunner().invoke(app, ["claims", "--project", str(project.root), *options], catch_exceptions=True)
@@ -363,7 +386,7 @@ class TestCommand:
     def test_lists_claims_and_totals(self, project):
         result = self.call(project)
         assert result.exit_code == 0
-        assert "3 claims: 2 reproduced, 0 corrected, 0 not reproduced, 1 open" in result.stdout
+        assert "3 claims: 2 reproduced, 1 open" in result.stdout
         assert "notebook not written yet" in result.stdout
 
     @pytest.mark.parametrize(
@@ -439,6 +462,10 @@ class TestCommand:
             "ift6135-count: 02_test has no committed results.",
             "ift6135-acc: 02_test has no committed results.",
         ]
+
+    def test_check_wants_words_for_every_metric_that_a_reader_sees(self, project):
+        (project.ledger / "labels/02_test.yml").write_text("acc: test accuracy\n")
+        assert command.problems(project) == ["ift6135-count: 'count' has no words in book/claims/labels/02_test.yml."]
 
     def test_check_lists_all_problems_at_once(self, project):
         change(project, "metric: acc", "metric: ac")

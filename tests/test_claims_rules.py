@@ -79,7 +79,7 @@ class TestWithin:
 
     def test_interval_across_the_edge_is_undecided(self):
         outcome = judge(self.rule, metrics={"m": seeds(97.6, 97.9, 97.7)})  # the mean alone would be inside
-        assert (outcome.state, outcome.reason) == ("undecided", "m within 1 of 97: the interval contains the limit")
+        assert (outcome.state, outcome.reason) == ("undecided", "the interval of m contains 98")
 
     def test_one_seed_is_undecided(self):
         outcome = judge(self.rule, metrics={"m": seeds(97.0)})
@@ -202,7 +202,7 @@ class TestRecorded:
 
     def test_a_figure_exists(self):
         outcome = judge({"recorded": {"curves": ["loss"], "points": 2}}, curves={"loss": self.curve})
-        assert (outcome.state, outcome.measured) == ("holds", ("loss: 2 points, 1 run",))
+        assert (outcome.state, outcome.measured) == ("holds", ("loss: 2 values in 1 run",))
 
     def test_a_short_figure_is_undecided(self):
         outcome = judge({"recorded": {"curves": ["loss"], "points": 10}}, curves={"loss": self.curve})
@@ -268,7 +268,7 @@ class TestWhatARunCanJudge:
     def test_a_number_on_other_data_stays_open_and_is_shown(self):
         outcome = self.of(self.number, data=[COPY])
         assert (outcome.state, outcome.reason) == ("undecided", "other data (CIFAR-10, copy)")
-        assert outcome.measured == ("acc: 97.10 ± 0.25",)
+        assert outcome.measured == ("accuracy: 97.10 ± 0.25",)
 
     def test_a_comparison_may_be_judged_on_a_copy(self):
         assert self.of(self.comparison, data=[COPY]).state == "holds"

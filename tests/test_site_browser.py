@@ -130,6 +130,10 @@ RAW_MATHS = """Array.from(document.querySelectorAll("main .math, main .tex2jax_p
     .filter((e) => /\\\\\\(|\\\\\\[/.test(e.innerText)).map((e) => e.innerText.slice(0, 80))"""
 
 
+SCROLLING_CODE = """Array.from(document.querySelectorAll("main pre"))
+    .filter((e) => e.offsetParent && e.scrollWidth > e.clientWidth + 1).map((e) => e.innerText.slice(0, 80))"""
+
+
 def serious(page: Page) -> list:
     """What axe-core finds that keeps people out."""
     page.wait_for_timeout(300)  # colours of the theme fade
@@ -183,6 +187,8 @@ def test_a_page_loads_clean_and_everyone_can_read_it(visit, path):
         page.wait_for_timeout(500)  # side bars slide
         picture(page, f"{name}-{width}")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width >= 768:
+            assert page.evaluate(SCROLLING_CODE) == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS)
@@ -329,6 +335,62 @@ def test_figures_stay_readable_in_the_dark(visit):
     _, page = first_with(visit, ".cell_output img", color_scheme="dark")
     colour = page.locator(".cell_output img").first.evaluate("(i) => getComputedStyle(i).backgroundColor")
     assert min(map(int, re.findall(r"\d+", colour)[:3])) > 180  # their lines and letters are dark
+
+
+def test_long_code_is_a_line_that_unfolds_and_an_exercise_is_not(visit):
+    _, page = first_with(visit, ".cell details.hide")
+    fold = page.locator(".cell details.hide").first
+    expect(fold.locator("pre")).to_be_hidden()
+    fold.locator("summary").click()
+    expect(fold.locator("pre")).to_be_visible()
+    stub = page.locator(".cell_input pre", has_text="NotImplementedError").first
+    expect(stub).to_be_visible()
+
+
+def test_on_paper_folded_code_is_there_and_hints_are_not(visit):
+    _, page = first_with(visit, ".cell details.hide")
+    folds, hints = page.locator(".cell details.hide"), page.locator("details:has(> summary:text-is('Hint'))")
+    assert hints.count()
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert folds.evaluate_all("(boxes) => boxes.every((box) => box.open)")
+    assert not hints.evaluate_all("(boxes) => boxes.some((box) => box.open)")
+    assert folds.first.locator("> :last-child").evaluate("(code) => getComputedStyle(code).animationName") == "none"
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert not folds.evaluate_all("(boxes) => boxes.some((box) => box.open)")
+
+
+# -- the ledger ---------------------------------------------------------------------------------------------------
+
+LEDGER = "book/what_held_up"
+
+
+def test_the_filters_show_the_claims_that_fit_and_keep_the_choice_in_the_address(visit):
+    page = visit().open(f"student/{LEDGER}")
+    rows, status = page.locator("table.ledger tr[id]"), page.locator(".claims-filter [role=status]")
+    everything = rows.count()
+    expect(rows.filter(visible=True)).to_have_count(0)  # folded
+    page.get_by_label("Verdict").select_option("corrected")
+    corrected = page.locator("table.ledger tr[data-verdict=corrected]").count()
+    expect(rows.filter(visible=True)).to_have_count(corrected)
+    expect(status).to_have_text(f"{corrected} of {everything} claims")
+    assert page.url.endswith("?verdict=corrected#every-claim")
+    page.get_by_label("Words").fill("no such words")
+    expect(status).to_have_text(f"0 of {everything} claims")
+    page.get_by_role("button", name="Show all").click()
+    expect(status).to_have_text(f"{everything} of {everything} claims")
+    page.get_by_role("button", name="Open all").click()
+    expect(rows.filter(visible=True)).to_have_count(everything)
+    page.get_by_role("button", name="Close all").click()
+    expect(rows.filter(visible=True)).to_have_count(0)
+
+
+def test_a_link_to_a_claim_shows_it_whatever_is_chosen(visit):
+    one = visit()
+    page = one.open(f"student/{LEDGER}")
+    claim = page.locator("table.ledger tr[data-verdict=open]").last.get_attribute("id")
+    one.page.goto(f"{one.address}/student/{LEDGER}.html?verdict=corrected#{claim}")
+    expect(page.locator(f"[id='{claim}']")).to_be_in_viewport()
 
 
 def test_on_paper_a_page_is_its_article_alone(visit):

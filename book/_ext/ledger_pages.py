@@ -69,7 +69,7 @@ class ClaimsFilter(SphinxDirective):
             f"{''.join(selects)}"
             "<div><label for='claims-words'>Words</label>"
             "<input id='claims-words' name='words' type='search' autocomplete='off'></div>"
-            "<button type='reset'>Show all</button>"
+            "<button type='reset'>Show all</button><button type='button'>Open all</button>"
             f"<p role='status' data-all='{len(judged)}'>{len(judged)} claims</p></form>"
             f"<script>{_FILTER.read_text(encoding='utf-8')}</script>"
         )
@@ -250,19 +250,28 @@ def resolve(app, doctree, docname) -> None:
 
 
 def _table(title: str, rows: list[dict], links: dict, titles: dict) -> str:
+    members: dict[str, list[dict]] = {}
+    for row in rows:
+        members.setdefault(row["notebook"], []).append(row)
+    return "".join(
+        _group(title, notebook, group, links, *titles[notebook]) for notebook, group in sorted(members.items())
+    )
+
+
+def _group(title: str, notebook: str, rows: list[dict], links: dict, uri: str, name: str) -> str:
+    """The claims that one notebook measures, folded: 322 rows at once are no story."""
+    label = f"Notebook {notebook.partition('_')[0]}, {escape(name or _stem_words(notebook)[3:])}"
+    counted = {word: sum(row["verdict"] == word for row in rows) for word in claims.VERDICTS}
+    number = f"{len(rows)} claim{'s' if len(rows) > 1 else ''}"
+    where = f"<a href='{uri}'>To notebook {notebook[:2]}</a>" if uri else "This notebook is not written yet."
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("Claim", "Reported", "Measured", "Verdict"))
-    groups = []
-    for notebook in dict.fromkeys(row["notebook"] for row in rows):
-        members = [row for row in rows if row["notebook"] == notebook]
-        uri, name = titles[notebook]
-        number = notebook.partition("_")[0]
-        label = f"Notebook {number}, {escape(name or _stem_words(notebook)[3:])}"
-        heading = f"<a href='{uri}'>{label}</a>" if uri else f"{label} <small>(not written yet)</small>"
-        body = "".join(_row(row, *links[row["id"]]) for row in members)
-        groups.append(f"<tbody><tr class='group'><th colspan='4' scope='rowgroup'>{heading}</th></tr>{body}</tbody>")
+    body = "".join(_row(row, *links[row["id"]]) for row in rows)
     return (
-        f"<table class='ledger'><caption>Claims of {escape(title)}</caption>"
-        f"<thead><tr>{head}</tr></thead>{''.join(groups)}</table>"
+        f"<details class='ledger-group'><summary>{label}"
+        f"<small>{number}: {claims.counts_text(counted)}</small>{_bar(counted)}</summary>"
+        f"<p class='ledger-where'>{where}</p>"
+        f"<table class='ledger'><caption class='visually-hidden'>Claims of {escape(title)}, {label}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></details>"
     )
 
 
@@ -275,14 +284,14 @@ def _row(row: dict, uri: str, section: str) -> str:
         f"<tr id='{ident}' {data}>"
         f"<th scope='row'>{escape(row['claim'])}"
         f"<small>{escape(row['where'])} · <a href='#{ident}'>{ident}</a></small></th>"
-        f"<td>{_lines(row['reported'])}</td>"
+        f"<td>{claims.lines_html(row['reported'])}</td>"
         f"<td>{_measured(row)}</td>"
         f"<td>{_badge(row['verdict'])}{reason}{f'<small>{where}</small>' if where else ''}</td></tr>"
     )
 
 
 def _card(row: dict, uri: str, section: str, page: str) -> str:
-    facts = [("Reported", _lines(row["reported"]))]
+    facts = [("Reported", claims.lines_html(row["reported"]))]
     if row["measured"]:
         facts.append(("Measured", _measured(row)))
     if row["reason"]:
@@ -313,11 +322,7 @@ def _sentence(text: str) -> str:
 def _measured(row: dict) -> str:
     if not row["measured"]:
         return "<span class='nothing'>nothing yet</span>"
-    return f"{_lines(row['measured'])}<small>{escape(row['origin'])}</small>"
-
-
-def _lines(text: str) -> str:
-    return "".join(f"<span class='line'>{escape(part)}</span>" for part in text.split("; ") if part)
+    return f"{claims.lines_html(row['measured'])}<small>{escape(row['origin'])}</small>"
 
 
 def _select(name: str, label: str, options: list[tuple[str, str]]) -> str:

@@ -6,9 +6,9 @@
       link.setAttribute("download", "");
       link.removeAttribute("target");
     });
-    // On a phone several panels side by side are too small to read; the style sheet lets them scroll.
+    // On a phone the letters of a wide figure are too small to read; the style sheet lets it scroll.
     document.querySelectorAll(".bd-article .cell_output img").forEach(function (figure) {
-      if (figure.naturalWidth > 1.7 * figure.naturalHeight && figure.naturalWidth > 600) figure.classList.add("wide");
+      if (figure.naturalWidth > 700) figure.classList.add("wide");
     });
     // What scrolls sideways has to be reachable by keyboard.
     var boxes = ".bd-article pre, .bd-article .cell_output, .bd-article .output, .pst-scrollable-table-container";
@@ -23,6 +23,14 @@
   }
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", mend);
   else mend();
+  // On paper the folded code and the ledger are there; hints stay folded.
+  var opened = [];
+  window.addEventListener("beforeprint", function () {
+    var folded = ".cell details:not([open]), details.ledger-group:not([open]), details.cnncourse-fold:not([open])";
+    opened = Array.from(document.querySelectorAll(folded));
+    opened.forEach(function (box) { box.open = true; });
+  });
+  window.addEventListener("afterprint", function () { opened.forEach(function (box) { box.open = false; }); });
   window.addEventListener("load", function () {
     mend();
     var widgets = document.querySelector("script[type='application/vnd.jupyter.widget-view+json']");

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cnncourse.claims.evidence import Evidence, Missing, Unsuitable
+from cnncourse.claims import labels
+from cnncourse.claims.evidence import Evidence, Missing, Unsuitable, split
 from cnncourse.claims.ledger import Claim, Report, load
-from cnncourse.claims.tables import is_written, judge_all, row, totals
+from cnncourse.claims.tables import counts_text, is_written, judge_all, row, totals
 from cnncourse.claims.verdicts import NOT_WRITTEN, VERDICTS, Verdict, published
 from cnncourse.errors import CourseError
 from cnncourse.project import Project
@@ -75,15 +76,14 @@ def show(verdicts: Sequence[Verdict]) -> None:
         outcome = Text(v.verdict, style=colours[v.verdict]).append(f": {v.reason}" if v.reason else "", style="default")
         grid.add_row(v.claim.id, Text(v.reported), measured, outcome)
     console.print(grid)
-    counts = ", ".join(f"{number} {word}" for word, number in totals(verdicts).items())
-    console.print(f"{len(verdicts)} claims: {counts}", highlight=False)
+    console.print(f"{len(verdicts)} claims: {counts_text(totals(verdicts))}", highlight=False)
 
 
 def problems(project: Project) -> list[str]:
     """Everything that keeps the ledger from being complete and current; empty when nothing does.
 
     Every claim has a notebook (or it is not written yet), a rule (or a reason why it stays open), and every metric that
-    a rule names is in the committed results of that notebook.
+    a rule names is in the committed results of that notebook and has words that a reader understands.
     """
     reports = load(project.ledger)
     found = _numbers(reports, project)
@@ -93,7 +93,7 @@ def problems(project: Project) -> list[str]:
         if claim.rule is None and not claim.reason:
             found.append(f"{claim.id}: has neither a rule nor a reason why it stays open.")
         if claim.rule:
-            found += _metrics(claim, project)
+            found += _metrics(claim, project) or _labels(claim, project)
     return found
 
 
@@ -147,6 +147,14 @@ def _metrics(claim: Claim, project: Project) -> list[str]:
             first = errors[0]  # that of the best profile
             found.append(f"{claim.id}: metric {reference!r}: {first}{getattr(first, 'hint', '')}")
     return found
+
+
+def _labels(claim: Claim, project: Project) -> list[str]:
+    """Metrics that a reader of the verdict would see by their names in the code."""
+    known = labels.load(claim.notebook, project.ledger)
+    shown = dict.fromkeys(r for rule in claim.rules for leaf in rule.leaves() for r in leaf.named)
+    missing = [r for r in shown if r not in known and split(r)[0] not in known]
+    return [f"{claim.id}: {r!r} has no words in book/claims/labels/{claim.notebook}.yml." for r in missing]
 
 
 def _known(what: str, name: str | None, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cnncourse.claims.text import number_text, words
@@ -39,17 +39,13 @@ class Reading:
     per_seed: dict[int, float] | dict[int, list[float]] | None
     unit: str
     data: str
+    name: str
     place: str = ""
 
     @property
     def label(self) -> str:
-        """The reference in words: ``train_loss.9`` is 'train loss at epoch 10'."""
+        """The reference in words: ``train_loss.9`` is 'train loss at epoch 10'; `name` leaves out the place."""
         return self.name + self.place
-
-    @property
-    def name(self) -> str:
-        """The reference in words, without the place on a curve or in a list."""
-        return words(split(self.reference)[0])
 
     @property
     def is_list(self) -> bool:
@@ -89,11 +85,12 @@ class Evidence:
     """The measurements of one run, looked up by the names in rules.
 
     A name is that of a metric, else that of a curve. Entries of a list count from 0: ``name.3`` and ``name.-1`` are
-    single ones, ``name.3:`` are those from there on.
+    single ones, ``name.3:`` are those from there on. A reader sees labels (see :mod:`.labels`) in the place of names.
     """
 
-    def __init__(self, results: Results):
+    def __init__(self, results: Results, labels: Mapping[str, str] | None = None):
         self.results = results
+        self.labels = labels or {}
 
     @property
     def names(self) -> list[str]:
@@ -126,7 +123,12 @@ class Evidence:
                 value = _entry(name, value, index)
             else:
                 per_seed = {seed: _entry(name, values, index) for seed, values in per_seed.items()}
-        return Reading(reference, found.kind, value, per_seed, found.unit, found.data, place)
+        label = self.labels.get(reference)
+        if label:  # it names the entry, too
+            place = ""
+        else:
+            label = self.labels.get(name) or words(name)
+        return Reading(reference, found.kind, value, per_seed, found.unit, found.data, label, place)
 
     def whole(self, references: Iterable[str]) -> list[Reading]:
         """The metrics and curves behind references, without their indices, each once per reference."""
@@ -166,7 +168,11 @@ class Evidence:
             if source.kind == "embedded":
                 return f"stand-in data ({source.name})"
             if absolute and source.kind != "original":
-                return f"other data ({source.name}, {source.kind})"
+                return (
+                    f"other data ({source.name})"
+                    if source.kind in source.name
+                    else f"other data ({source.name}, {source.kind})"
+                )
         return ""
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -41,6 +41,11 @@ class _Leaf(BaseModel):
     def references(self) -> list[str]:
         """The metrics and curves that the rule names."""
         return [self.metric]
+
+    @property
+    def named(self) -> list[str]:
+        """Those that a reader sees."""
+        return self.references
 
     @property
     def absolute(self) -> bool:
@@ -130,12 +135,11 @@ class Within(_AgainstValue):
                 f"{reading.label}: {value_text([i.mean for i in intervals], 5)}{_unit(reading)}, "
                 f"at most {number_text(furthest, 2)} from the report"
             )
-        states = []
-        for interval, middle in zip(intervals, targets, strict=True):
-            reach = self.tolerance * (abs(middle) if self.relative else 1) + _SLACK * abs(middle)
-            states.append(_inside(interval, middle - reach, middle + reach))
-        what = f"{reading.label} within {number_text(self.tolerance)} of {value_text(target)}"
-        return _one_of(states, what, reading, (measured,))
+        reaches = [self.tolerance * (abs(t) if self.relative else 1) + _SLACK * abs(t) for t in targets]
+        bounds = [(t - reach, t + reach) for t, reach in zip(targets, reaches, strict=True)]
+        reach = f"{number_text(100 * self.tolerance)} %" if self.relative else number_text(self.tolerance)
+        wanted = f"within {reach} of {value_text(target)}"
+        return _one_of(intervals, bounds, wanted, reading, (measured,))
 
 
 class Between(_Leaf):
@@ -164,11 +168,11 @@ class Between(_Leaf):
         high = math.inf if self.max is None else self.max + _SLACK * abs(self.max)
         bounds = [("at least", self.min), ("at most", self.max)]
         limits = " and ".join(f"{word} {number_text(bound)}" for word, bound in bounds if bound is not None)
-        what = f"{reading.label} {limits}"
         if not self.each_seed:
             interval = _interval(reading)
             measured = (f"{reading.label}: {interval_text(interval)}{_unit(reading)}",)
-            return _one_of([_inside(interval, low, high)], what, reading, measured)
+            return _one_of([interval], [(low, high)], limits, reading, measured)
+        what = f"{reading.label} {limits}"
         runs = reading.lists() if reading.is_list else [[number] for number in reading.entries()]
         lowest, highest = min(map(min, runs)), max(map(max, runs))
         spread = number_text(lowest, 4) + (f" to {number_text(highest, 4)}" if highest > lowest else "")
@@ -203,15 +207,15 @@ class Greater(_Leaf):
         a, b = readings
         difference = _difference(a, b)
         label = f"{a.name} minus {b.label}" if a.place == b.place else f"{a.label} minus {b.label}"
-        measured = (f"{label}: {interval_text(difference, signed=True)}{_unit(a)}",)
+        unit = " points" if a.unit == "%" else _unit(a)  # a difference of percentages
+        measured = (f"{label}: {interval_text(difference, signed=True)}{unit}",)
         if difference.low > self.by:
             return Outcome("holds", measured=measured)
-        what = f"{label} above {number_text(self.by)}"
         # Without seeds there is no doubt left: equal is not greater.
         below = difference.high < self.by or (difference.low == difference.high and not (a.per_seed or b.per_seed))
         if below:
-            return Outcome("fails", f"not so: {what}", measured)
-        return Outcome("undecided", _doubt(difference, what), measured)
+            return Outcome("fails", f"{label} is not above {number_text(self.by)}", measured)
+        return Outcome("undecided", _doubt(label, difference.n, [self.by]), measured)
 
 
 class Monotone(_Leaf):
@@ -266,6 +270,7 @@ class Monotone(_Leaf):
 class Recorded(_Leaf):
     """Something that was asked for exists: curves (a figure) and metrics, with at least `points` values each."""
 
+    NAMED: ClassVar[int] = 2  # more are counted, not listed
     curves: list[str] = []
     metrics: list[str] = []
     points: int = Field(default=1, ge=1)
@@ -281,19 +286,24 @@ class Recorded(_Leaf):
         return [*self.curves, *self.metrics]
 
     @property
+    def named(self) -> list[str]:
+        return self.references if len(self.references) <= self.NAMED else []
+
+    @property
     def absolute(self) -> bool:
         return False
 
     def compare(self, readings: list[Reading], reported: dict[str, Any]) -> Outcome:
-        points: dict[str, list[str]] = {}
+        kinds: dict[str, list[str]] = {}
         for reading in readings:
             values = [reading.value] if reading.per_seed is None else list(reading.per_seed.values())
             fewest = min(len(value) if isinstance(value, list) else 1 for value in values)
             if fewest < self.points:
                 return Outcome("undecided", f"{reading.label} has {fewest} of {self.points} points")
-            runs = f", {reading.seeds} run{'s' if reading.seeds > 1 else ''}" if reading.seeds else ""
-            points.setdefault((f"{fewest} points" if fewest > 1 else "recorded") + runs, []).append(reading.label)
-        return Outcome("holds", measured=tuple(f"{', '.join(labels)}: {text}" for text, labels in points.items()))
+            runs = f" in {reading.seeds} run{'s' if reading.seeds > 1 else ''}" if reading.seeds else ""
+            kinds.setdefault((f"{fewest} values" if fewest > 1 else "recorded") + runs, []).append(reading.label)
+        what = {text: ", ".join(names) if self.named else f"{len(names)} series" for text, names in kinds.items()}
+        return Outcome("holds", measured=tuple(f"{names}: {text}" for text, names in what.items()))
 
 
 _KINDS = ("equal", "within", "between", "greater", "monotone", "recorded", "all", "any", "not")
@@ -414,14 +424,25 @@ def _combine(outcomes: list[Outcome], decisive: str) -> Outcome:
     return Outcome(state, "; ".join(reasons), measured)
 
 
-def _one_of(states: list[str], what: str, reading: Reading, measured: tuple[str, ...]) -> Outcome:
-    """The outcome of comparisons that all have to hold."""
+def _one_of(
+    intervals: list[Interval],
+    bounds: list[tuple[float, float]],
+    wanted: str,
+    reading: Reading,
+    measured: tuple[str, ...],
+) -> Outcome:
+    """The outcome of intervals that all have to lie within their bounds."""
+    pairs = list(zip(intervals, bounds, strict=True))
+    states = [_inside(interval, *bound) for interval, bound in pairs]
     if "fails" in states:
-        return Outcome("fails", f"not so: {what}", measured)
-    if "undecided" in states:
-        seeds = "one seed decides nothing" if reading.seeds == 1 else "the interval contains the limit"
-        return Outcome("undecided", f"{what}: {seeds}", measured)
-    return Outcome("holds", measured=measured)
+        return Outcome("fails", f"{reading.label} is not {wanted}", measured)
+    if "undecided" not in states:
+        return Outcome("holds", measured=measured)
+    if len(pairs) > 1 and reading.seeds != 1:
+        return Outcome("undecided", f"some intervals of {reading.label} reach beyond {wanted}", measured)
+    ((interval, (low, high)), *_) = pairs
+    limits = [bound for bound in (low, high) if interval.low <= bound <= interval.high]
+    return Outcome("undecided", _doubt(reading.label, reading.seeds, limits), measured)
 
 
 def _in_each(true: list[bool], what: str, reading: Reading, measured: tuple[str, ...]) -> Outcome:
@@ -434,10 +455,11 @@ def _in_each(true: list[bool], what: str, reading: Reading, measured: tuple[str,
     return Outcome("holds", measured=measured)
 
 
-def _doubt(difference: Interval, what: str) -> str:
-    if difference.n < 2:
-        return f"{what}: one seed decides nothing"
-    return f"{what}: the interval contains the limit"
+def _doubt(label: str, seeds: int, limits: list[float]) -> str:
+    if seeds < 2:
+        return f"{label}: one seed decides nothing"
+    # A bound carries a billionth of slack, which is nothing to show.
+    return f"the interval of {label} contains {' and '.join(number_text(limit, 6) for limit in limits)}"
 
 
 def _exact(value: float) -> Interval:

@@ -7,11 +7,12 @@ import hashlib
 import html
 import json
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnncourse import reads
+from cnncourse.claims import labels
 from cnncourse.claims.evidence import Evidence, Missing
 from cnncourse.claims.ledger import Claim, Report, files, load
 from cnncourse.claims.verdicts import NOT_WRITTEN, VERDICTS, Verdict, best_verdict, published, verdict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WIDTH = 100  # columns of the plain text
+_OPEN = 5  # a longer table is folded
 _LEFT = " style='text-align: left'"  # JupyterLab would align the sentences to the right, as it does numbers
 
 
@@ -44,7 +46,11 @@ class ClaimTable:
     def _repr_html_(self) -> str:
         head = "".join(f"<th scope='col'{_LEFT}>{name}</th>" for name in ("Claim", "Reported", "Measured", "Verdict"))
         body = "".join(map(_html_row, self.verdicts))
-        return f"<table class='cnncourse-claims'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        table = f"<table class='cnncourse-claims'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        if len(self.verdicts) <= _OPEN:
+            return table
+        summary = f"{len(self.verdicts)} claims: {counts_text(totals(self.verdicts))}"
+        return f"<details class='cnncourse-fold'><summary>{summary}</summary>{table}</details>"
 
 
 _COLUMNS = ("id", "report", "where", "notebook", "claim", "reported", "measured", "origin", "verdict", "reason")
@@ -72,7 +78,7 @@ def inputs(notebook: str, profile: str) -> list[str]:
     A page never reads the committed results of its own profile, which are made from the page.
     """
     results = [committed("results") / p / f"{notebook}.json" for p in _others(profile)]
-    return [*(reads.name(path, notebook) for path in files()), *map(reads.name, results)]
+    return [*(reads.name(path, notebook) for path in files()), *map(reads.name, [labels.file(notebook), *results])]
 
 
 def table(results: Results, ids: Iterable[str] | None = None) -> ClaimTable:
@@ -125,7 +131,7 @@ def judge_all(reports: Iterable[Report], project: Project | None = None) -> list
         if not candidates[claim.notebook] and not is_written(claim.notebook, project):
             verdicts.append(Verdict(claim, "open", NOT_WRITTEN))
         else:
-            verdicts.append(best_verdict(claim, candidates[claim.notebook]))
+            verdicts.append(best_verdict(claim, candidates[claim.notebook], project and project.ledger))
     return verdicts
 
 
@@ -138,6 +144,29 @@ def is_written(notebook: str, project: Project | None = None) -> bool:
 def totals(verdicts: Sequence[Verdict]) -> dict[str, int]:
     """Number of claims with each verdict, in the order reproduced, corrected, not reproduced, open."""
     return {word: sum(v.verdict == word for v in verdicts) for word in VERDICTS}
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """``8 reproduced, 2 corrected``: the verdicts that occur, with their numbers."""
+    return ", ".join(f"{number} {word}" for word, number in counts.items() if number)
+
+
+def lines_html(text: str, *, shown: int = 4) -> str:
+    """The parts of a text of the ledger (`reported` or `measured`), one a line; those behind `shown` are folded.
+
+    Parameters
+    ----------
+    text : str
+        Parts separated by ``"; "``.
+    shown : int
+        A list that is longer by more than one is folded.
+    """
+    parts = filter(None, text.split("; "))
+    lines = [f"<span class='line' style='display: block'>{html.escape(part)}</span>" for part in parts]
+    if len(lines) <= shown + 1:
+        return "".join(lines)
+    rest = f"<summary>and {len(lines) - shown} more</summary>{''.join(lines[shown:])}"
+    return f"{''.join(lines[:shown])}<details class='cnncourse-fold'>{rest}</details>"
 
 
 def entry(v: Verdict) -> dict[str, Any]:
@@ -225,12 +254,12 @@ def _origin(v: Verdict) -> str:
 
 
 def _html_row(v: Verdict) -> str:
-    measured = "".join(f"{html.escape(part)}<br>" for part in v.measured.split("; ") if part)
+    measured = lines_html(v.measured)
     origin = f"<small>{html.escape(_origin(v))}</small>" if measured else ""
     reason = f"<br><em>{html.escape(v.reason)}</em>" if v.reason else ""
     cells = (
         f"{html.escape(v.claim.claim)}<br><small>{html.escape(v.claim.where)} · {v.claim.id}</small>{reason}",
-        html.escape(v.reported),
+        lines_html(v.reported),
         f"{measured}{origin}",
         f"<strong>{v.verdict}</strong>",
     )

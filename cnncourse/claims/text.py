@@ -34,8 +34,22 @@ def value_text(value: Any, digits: int = 6) -> str:
     return str(value)
 
 
+_SHORT = {
+    "acc": "accuracy",
+    "bn": "batch norm",
+    "conv": "convolution",
+    "convs": "convolutions",
+    "fc": "linear layers",
+    "lr": "learning rate",
+    "params": "parameters",
+    "std": "standard deviation",
+    "val": "validation",
+}
+
+
 def words(name: object) -> str:
-    return str(name).replace("_", " ")
+    """A name of the code in words: ``best_val_acc`` is 'best validation accuracy'."""
+    return " ".join(_SHORT.get(part, part) for part in str(name).split("_"))
 
 
 def interval_text(interval: Interval, *, signed: bool = False) -> str:

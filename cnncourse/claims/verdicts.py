@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cnncourse.claims import labels
 from cnncourse.claims.evidence import Evidence, Missing, Reading
 from cnncourse.claims.ledger import Claim
 from cnncourse.claims.rules import MIN_SEEDS, Outcome
@@ -43,7 +44,7 @@ class Verdict:
         return ", ".join(part for part in (self.profile, self.data, seeds, self.date) if part)
 
 
-def verdict(claim: Claim, results: Results | None) -> Verdict:
+def verdict(claim: Claim, results: Results | None, folder: Path | None = None) -> Verdict:
     """Judge a claim by one run.
 
     A claim stays *open* when it has no rule, when the run lacks a metric, when a need is not met, and when its rule is
@@ -57,6 +58,8 @@ def verdict(claim: Claim, results: Results | None) -> Verdict:
         Entry of the ledger.
     results : Results or None
         What the run measured; None stands for a notebook without results.
+    folder : Path, optional
+        Of the ledger, for the labels of metrics (default: the package's own).
 
     Returns
     -------
@@ -66,7 +69,7 @@ def verdict(claim: Claim, results: Results | None) -> Verdict:
         return Verdict(claim, "open", claim.reason or "no rule yet")
     if results is None:
         return Verdict(claim, "open", "not measured yet")
-    evidence = Evidence(results)
+    evidence = Evidence(results, labels.load(results.notebook, folder))
     try:
         outcome = claim.rule.judge(evidence, claim.reported)
     except Missing as error:
@@ -94,7 +97,7 @@ def verdict(claim: Claim, results: Results | None) -> Verdict:
     )
 
 
-def best_verdict(claim: Claim, candidates: Iterable[Results]) -> Verdict:
+def best_verdict(claim: Claim, candidates: Iterable[Results], folder: Path | None = None) -> Verdict:
     """The verdict of the first run that decides the claim; else the open one that shows most.
 
     Parameters
@@ -103,8 +106,10 @@ def best_verdict(claim: Claim, candidates: Iterable[Results]) -> Verdict:
         Entry of the ledger.
     candidates : iterable of Results
         Best profile first.
+    folder : Path, optional
+        As in :func:`verdict`.
     """
-    verdicts = [verdict(claim, results) for results in candidates] or [verdict(claim, None)]
+    verdicts = [verdict(claim, results, folder) for results in candidates] or [verdict(claim, None)]
     decided = (v for v in verdicts if v.verdict != "open")
     measured = (v for v in verdicts if v.measured)
     return next(decided, None) or next(measured, None) or verdicts[0]
@@ -175,8 +180,7 @@ def _unmet(claim: Claim, evidence: Evidence, readings: list[Reading]) -> str:
 def _data(evidence: Evidence, readings: list[Reading]) -> str:
     """Names of the data behind the readings, with what they are unless they are the original."""
     sources = [source for reading in readings for source in evidence.sources(reading)]
-    names = (s.name if s.kind == "original" else f"{s.name} ({s.kind})" for s in sources)
-    return " and ".join(dict.fromkeys(names))
+    return " and ".join(dict.fromkeys(source.described for source in sources))
 
 
 def _date(results: Results) -> str:

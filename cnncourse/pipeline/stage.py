@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncourse.errors import CourseError
+from cnncourse.pipeline.exercises import BEGIN
 from cnncourse.pipeline.figures import lighten
+from cnncourse.pipeline.page_links import with_citations, with_notebook_links
 from cnncourse.project import Project
 from cnncourse.results import Results
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 EDITIONS = ("student", "instructor")
 LEDGER_MARKER = "<!-- ledger: totals and claims are filled in here when the site is built -->"
+LONG_CODE = 40  # lines; a screen of a laptop shows about as many
 DOWNLOADS = "_extra/downloads"  # what lies in _extra/ is copied to the root of the site as it is
 # Jupyter Book's own translation of _config.yml; Sphinx is started without its command, which cannot build in parallel.
 CONF = """\
@@ -54,14 +57,15 @@ def stage(project: Project, profile: str, edition: str, folder: Path) -> None:
         For the first notebook of the table of contents that cannot be published.
     """
     folder.mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy2(project.root / name, folder / name)
+    shutil.copy2(project.root / "_config.yml", folder)
     (folder / "conf.py").write_text(CONF.format(edition=edition), encoding="utf-8")
     # The ledger becomes a page of its own; page.png is the README's picture.
     ignored = shutil.ignore_patterns("claims", "page.png", "__pycache__", ".ipynb_checkpoints")
     shutil.copytree(project.root / "book", folder / "book", ignore=ignored)
+    titles = {}
     for name in notebooks(project):
-        _stage_notebook(project, profile, edition, name, folder / "notebooks" / f"{name}.ipynb")
+        titles[name] = _stage_notebook(project, profile, edition, name, folder / "notebooks" / f"{name}.ipynb")
+    (folder / "_toc.yml").write_text(_numbered(project, titles), encoding="utf-8")
     held_up = folder / "book" / "what_held_up.md"
     if held_up.is_file():
         held_up.write_text(_with_ledger(held_up.read_text(encoding="utf-8"), project), encoding="utf-8")
@@ -182,25 +186,31 @@ def provenance_note(results: Results, published: Results | None = None) -> str:
     return "```{container} provenance\n" + "\n\n".join(lines) + "\n```"
 
 
-def with_citations(text: str, keys: Iterable[str]) -> str:
-    """The text with each bibliography key in backquotes turned into a citation: `` `glorot2010` `` links to its entry.
-
-    A notebook names its sources by key, because MyST's citations are raw text in JupyterLab and Colab.
-    """
-    known = set(keys)
-    spans = r"```.*?```|`([^`\n]+)`"  # a block of code is one match, so that nothing inside it is another
-    return re.sub(spans, lambda m: f"{{cite:t}}{m[0]}" if m[1] in known else m[0], text, flags=re.DOTALL)
-
-
 def _described(results: Results) -> str:
     run = results.provenance
-    kinds = {"original": "", "copy": " (a copy)", "embedded": " (embedded stand-in)"}
-    data = "; ".join(f"{d.name}{kinds[d.kind]}" for d in run.data) or "no data set"
+    data = "; ".join(d.described for d in run.data) or "no data set"
     seeds = f"seed {run.seeds[0]}" if len(run.seeds) == 1 else f"{len(run.seeds)} seeds"
     return f"{data}, {seeds}, {run.device} ({run.device_name}), {run.finished.split(' ')[0]}"
 
 
-def _stage_notebook(project: Project, profile: str, edition: str, name: str, target: Path) -> None:
+def _numbered(project: Project, titles: dict[str, str]) -> str:
+    """The table of contents with numbers, by which texts name the notebooks: "02 A multilayer perceptron in NumPy"."""
+    import yaml
+
+    contents = yaml.safe_load((project.root / "_toc.yml").read_text(encoding="utf-8"))
+
+    def number(entry) -> None:
+        for value in entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ():
+            number(value)
+        if isinstance(entry, dict) and (name := Path(entry.get("file", "")).name) in titles:
+            entry.setdefault("title", f"{name.partition('_')[0]} {titles[name]}")
+
+    number(contents)
+    return yaml.safe_dump(contents, sort_keys=False, allow_unicode=True)
+
+
+def _stage_notebook(project: Project, profile: str, edition: str, name: str, target: Path) -> str:
+    """Write a notebook as the edition shows it, and return its title."""
     import nbformat
 
     notebook = publishable(project.executed(profile) / f"{name}.ipynb", profile)
@@ -221,11 +231,28 @@ def _stage_notebook(project: Project, profile: str, edition: str, name: str, tar
         if "injected-parameters" in tags and "remove-cell" not in tags:
             cell.metadata["tags"] = [*tags, "remove-cell"]
         if cell.cell_type == "markdown":
-            cell.source = with_citations(cell.source, keys)
+            cell.source = with_notebook_links(with_citations(cell.source, keys), notebooks(project), name)
+        else:
+            _fold_long_code(cell)
     lighten(notebook, project.build / "figures")
-    _insert_below_title(notebook, provenance_note(results, published), name)
+    title = _insert_below_title(notebook, provenance_note(results, published), name)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
+    return title
+
+
+def _fold_long_code(cell: NotebookNode) -> None:
+    """On a page, set-up and long code are a line that unfolds. An exercise is what the reader came for: it stays."""
+    lines = cell.source.count("\n") + 1
+    setup = cell.get("id") == "setup"
+    if BEGIN in cell.source or "NotImplementedError" in cell.source or not (setup or lines > LONG_CODE):
+        return
+    what = "Set-up: imports, data, settings" if setup else "The code of this step"
+    cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
+    cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | {
+        "code_prompt_show": f"{what} ({lines} lines)",
+        "code_prompt_hide": what,
+    }
 
 
 def _best_committed(project: Project, name: str, *, above: str) -> Results | None:
@@ -236,14 +263,15 @@ def _best_committed(project: Project, name: str, *, above: str) -> Results | Non
     return None
 
 
-def _insert_below_title(notebook: NotebookNode, text: str, name: str) -> None:
+def _insert_below_title(notebook: NotebookNode, text: str, name: str) -> str:
     title = notebook.cells[0] if notebook.cells else None
-    match = re.match(r"\s*# .+$", title.source, re.MULTILINE) if title and title.cell_type == "markdown" else None
+    match = re.match(r"\s*# (.+)$", title.source, re.MULTILINE) if title and title.cell_type == "markdown" else None
     if match is None:
         raise CourseError(
             f"Notebook {name} does not begin with a title.", "Its first cell has to be Markdown and start with '# '."
         )
     title.source = f"{title.source[: match.end()]}\n\n{text}\n{title.source[match.end() :]}"
+    return match[1].strip()
 
 
 def _with_ledger(page: str, project: Project) -> str:
