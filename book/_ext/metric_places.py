@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 _RECORDERS = ("record", "curve")
 
@@ -47,11 +48,12 @@ def _recorded(cells: Sequence[dict]) -> list[tuple[int, int, re.Pattern]]:
     return found
 
 
-def _names(code: str) -> list[tuple[int, re.Pattern]]:
+@lru_cache(maxsize=None)  # every claim of a notebook asks for all of its cells
+def _names(code: str) -> tuple[tuple[int, re.Pattern], ...]:
     try:
         tree = ast.parse(code)
     except SyntaxError:  # a line of IPython's own
-        return []
+        return ()
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") in _RECORDERS]
     named = {id(call.args[0]) for call in calls if call.args}
     patterns = []
@@ -63,7 +65,7 @@ def _names(code: str) -> list[tuple[int, re.Pattern]]:
             parts = [re.escape(p.value) if isinstance(p, ast.Constant) else r"(\w+)" for p in node.values]
             if sum(len(p.value) for p in node.values if isinstance(p, ast.Constant)) >= 3:
                 patterns.append((surely + 1, re.compile("".join(parts))))
-    return patterns
+    return tuple(patterns)
 
 
 def _find(metric: str, recorded: list[tuple[int, int, re.Pattern]]) -> int | None:

@@ -138,7 +138,7 @@ class Within(_AgainstValue):
         reaches = [self.tolerance * (abs(t) if self.relative else 1) + _SLACK * abs(t) for t in targets]
         bounds = [(t - reach, t + reach) for t, reach in zip(targets, reaches, strict=True)]
         reach = f"{number_text(100 * self.tolerance)} %" if self.relative else number_text(self.tolerance)
-        wanted = f"within {reach} of {value_text(target)}"
+        wanted = f"within {reach} of {value_text(target)}" if self.tolerance else value_text(target)
         return _one_of(intervals, bounds, wanted, reading, (measured,))
 
 
@@ -176,7 +176,7 @@ class Between(_Leaf):
         runs = reading.lists() if reading.is_list else [[number] for number in reading.entries()]
         lowest, highest = min(map(min, runs)), max(map(max, runs))
         spread = number_text(lowest, 4) + (f" to {number_text(highest, 4)}" if highest > lowest else "")
-        measured = (f"{reading.label}: {spread}{_unit(reading)} in {len(runs)} runs",)
+        measured = (f"{reading.label}: {spread}{_unit(reading)} in {len(runs)} run{'s' if len(runs) > 1 else ''}",)
         return _in_each([low <= min(run) and max(run) <= high for run in runs], what, reading, measured)
 
 
