@@ -149,6 +149,22 @@ class TestBetween:
 class TestGreater:
     rule = {"greater": {"metric": "a", "than": "b", "by": 1.0}}  # noqa: RUF012
 
+    @pytest.mark.parametrize(
+        ("a", "b", "text"),
+        [
+            ("loss of SGD", "time", "loss of SGD minus time"),
+            ("loss, SGD", "loss, Adam", "loss, SGD minus Adam"),
+            ("loss (SGD at 0.1)", "loss (SGD at 1)", "loss (SGD at 0.1) minus (SGD at 1)"),
+            ("loss with SGD", "loss with Adam", "loss with SGD minus that with Adam"),
+            ("loss of VGG", "loss of VGG with dropout", "loss of VGG minus that of VGG with dropout"),
+            ("after", "afternoon", "after minus afternoon"),
+        ],
+    )
+    def test_what_the_labels_begin_with_stands_once(self, a, b, text):
+        evidence = Evidence(run(a=seeds(5, 15, unit="%"), b=seeds(3, 13, unit="%")), {"a": a, "b": b})
+        outcome = Rule.model_validate(self.rule).judge(evidence, {})
+        assert outcome.measured == (f"{text}: +2 points",)
+
     def test_interval_of_the_difference_decides(self):
         assert state(self.rule, a=seeds(5, 15, 25), b=seeds(3, 13.1, 22.9)) == "holds"
         assert state(self.rule, a=seeds(5, 15, 25), b=seeds(5, 14.9, 25.1)) == "fails"

@@ -6,7 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 
 _RECORDERS = ("record", "curve")
 
@@ -48,7 +48,7 @@ def _recorded(cells: Sequence[dict]) -> list[tuple[int, int, re.Pattern]]:
     return found
 
 
-@lru_cache(maxsize=None)  # every claim of a notebook asks for all of its cells
+@cache  # every claim of a notebook asks for all of its cells
 def _names(code: str) -> tuple[tuple[int, re.Pattern], ...]:
     try:
         tree = ast.parse(code)

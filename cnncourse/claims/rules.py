@@ -7,9 +7,11 @@ with it, fails when the whole interval contradicts it, and is undecided between.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from os.path import commonprefix
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +22,7 @@ from cnncourse.statistics import Interval, mean_interval, paired_interval
 
 Value = bool | int | float | str | list[bool | int | float | str]
 MIN_SEEDS = 3  # below it, "in every seed" says little: two seeds agree on a coin toss half of the time
+_PREPOSITIONS = "after|at|by|for|from|in|of|on|under|with|without"
 _SLACK = 1e-9  # relative: results keep 7 digits, and 2.3025 - 2.3024 is not 1e-4 in binary
 
 
@@ -206,7 +209,7 @@ class Greater(_Leaf):
     def compare(self, readings: list[Reading], reported: dict[str, Any]) -> Outcome:
         a, b = readings
         difference = _difference(a, b)
-        label = f"{a.name} minus {b.label}" if a.place == b.place else f"{a.label} minus {b.label}"
+        label = _minus(a.name, b.label) if a.place == b.place else _minus(a.label, b.label)
         unit = " points" if a.unit == "%" else _unit(a)  # a difference of percentages
         measured = (f"{label}: {interval_text(difference, signed=True)}{unit}",)
         if difference.low > self.by:
@@ -453,6 +456,19 @@ def _in_each(true: list[bool], what: str, reading: Reading, measured: tuple[str,
     if reading.per_seed and len(true) < MIN_SEEDS:
         return Outcome("undecided", f"{what}: {len(true)} of at least {MIN_SEEDS} seeds", measured)
     return Outcome("holds", measured=measured)
+
+
+def _minus(a: str, b: str) -> str:
+    """A difference in words, in which what both labels begin with stands once.
+
+    ``loss, SGD minus Adam``, ``loss (SGD) minus (Adam)`` and ``loss with SGD minus that with Adam``.
+    """
+    shared = commonprefix([a, b])  # noqa: RUF071 (of texts, letter by letter)
+    if (start := max(shared.rfind(", ") + 2, shared.rfind("("))) > 1:
+        return f"{a} minus {b[start:]}"
+    if found := re.match(rf".*\b(?=(?:{_PREPOSITIONS}) )", shared):
+        return f"{a} minus that {b[found.end() :]}" if found.end() else f"{a} minus {b}"
+    return f"{a} minus {b}"
 
 
 def _doubt(label: str, seeds: int, limits: list[float]) -> str:

@@ -20,7 +20,7 @@ def number_text(value: float, digits: int = 6) -> str:
 def value_text(value: Any, digits: int = 6) -> str:
     """A reported or exact value: truth values as yes and no, a long list of numbers by its ends."""
     if value is None:
-        return "none"
+        return "not given"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, float)):

@@ -31,4 +31,8 @@ def use_style() -> None:
     """Set seaborn's white grid and colour-blind palette for all figures of a notebook."""
     import seaborn as sns
 
-    sns.set_theme(style="whitegrid", palette="colorblind", rc={"figure.dpi": 100, "axes.titlesize": "medium"})
+    sns.set_theme(
+        style="whitegrid",
+        palette="colorblind",
+        rc={"figure.dpi": 100, "axes.titlesize": "medium", "figure.titlesize": "medium"},
+    )
