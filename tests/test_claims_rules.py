@@ -161,7 +161,7 @@ class TestGreater:
         ],
     )
     def test_what_the_labels_begin_with_stands_once(self, a, b, text):
-        evidence = Evidence(run(a=seeds(5, 15, unit="%"), b=seeds(3, 13, unit="%")), {"a": a, "b": b})
+        evidence = Evidence(run({"a": seeds(5, 15, unit="%"), "b": seeds(3, 13, unit="%")}), {"a": a, "b": b})
         outcome = Rule.model_validate(self.rule).judge(evidence, {})
         assert outcome.measured == (f"{text}: +2 points",)
 
