@@ -60,7 +60,7 @@ class TestVerdicts:
 
     def test_not_reproduced(self):
         v = claims.verdict(claim(NUMBER), run(acc=seeds(90, 90.1, 90.2)))
-        assert (v.verdict, v.reason) == ("not reproduced", "accuracy is not within 0.5 of 97.9")
+        assert (v.verdict, v.reason) == ("not reproduced", "“accuracy” is not within 0.5 of 97.9")
 
     def test_corrected_when_the_right_statement_is_proved(self):
         correction = {"text": "It is 90.", "rule": {"within": {"metric": "acc", "value": 90, "tolerance": 1}}}
@@ -86,9 +86,9 @@ class TestVerdicts:
             (None, run(), "no rule yet"),
             (NUMBER, None, "not measured yet"),
             (NUMBER, run(other=exact(1)), "this run recorded no 'acc'"),
-            (NUMBER, run(acc=seeds(97.2, 97.9, 98.6)), "the interval of accuracy contains 97.4 and 98.4"),
+            (NUMBER, run(acc=seeds(97.2, 97.9, 98.6)), "the interval of “accuracy” contains 97.4 and 98.4"),
             (NUMBER, run("smoke", acc=seeds(97.9, 97.9, 97.9)), "training is judged in the laptop and full profiles"),
-            (NUMBER, run(data=[COPY], acc=seeds(9, 9, 9, data="CIFAR-10")), "other data (CIFAR-10, copy)"),
+            (NUMBER, run(data=[COPY], acc=seeds(9, 9, 9, data="CIFAR-10")), "other data: CIFAR-10 (copy)"),
         ],
     )
     def test_open(self, rule, results, reason):

@@ -79,7 +79,7 @@ class TestWithin:
 
     def test_interval_across_the_edge_is_undecided(self):
         outcome = judge(self.rule, metrics={"m": seeds(97.6, 97.9, 97.7)})  # the mean alone would be inside
-        assert (outcome.state, outcome.reason) == ("undecided", "the interval of m contains 98")
+        assert (outcome.state, outcome.reason) == ("undecided", "the interval of “m” contains 98")
 
     def test_one_seed_is_undecided(self):
         outcome = judge(self.rule, metrics={"m": seeds(97.0)})
@@ -283,7 +283,7 @@ class TestWhatARunCanJudge:
 
     def test_a_number_on_other_data_stays_open_and_is_shown(self):
         outcome = self.of(self.number, data=[COPY])
-        assert (outcome.state, outcome.reason) == ("undecided", "other data (CIFAR-10, copy)")
+        assert (outcome.state, outcome.reason) == ("undecided", "other data: CIFAR-10 (copy)")
         assert outcome.measured == ("accuracy: 97.10 ± 0.25",)
 
     def test_a_comparison_may_be_judged_on_a_copy(self):
@@ -291,14 +291,14 @@ class TestWhatARunCanJudge:
 
     def test_a_stand_in_decides_nothing_about_data(self):
         for rule in (self.number, self.comparison):
-            assert self.of(rule, data=[DIGITS]).reason == "stand-in data (scikit-learn digits)"
+            assert self.of(rule, data=[DIGITS]).reason == "stand-in data: scikit-learn digits"
         sizes = {"equal": {"metric": "sizes", "value": [50000]}}
         outcome = judge(sizes, metrics={"sizes": exact([1197], data=DIGITS.name)}, data=[DIGITS])
-        assert outcome.reason == "stand-in data (scikit-learn digits)"
+        assert outcome.reason == "stand-in data: scikit-learn digits"
 
     def test_data_under_a_general_name_are_those_of_the_run(self):
         metrics = {"acc": seeds(97, 97, 97, data="mnist digits")}
-        assert judge(self.number, metrics=metrics, data=[DIGITS]).reason == "stand-in data (scikit-learn digits)"
+        assert judge(self.number, metrics=metrics, data=[DIGITS]).reason == "stand-in data: scikit-learn digits"
         assert judge(self.number, metrics=metrics, data=[]).reason.startswith("the run does not say")
 
     def test_an_entry_beyond_the_end_is_undecided(self):

@@ -166,13 +166,9 @@ class Evidence:
             return f"the run does not say where its data {reading.data!r} came from"
         for source in sources:
             if source.kind == "embedded":
-                return f"stand-in data ({source.name})"
+                return f"stand-in data: {source.name}"
             if absolute and source.kind != "original":
-                return (
-                    f"other data ({source.name})"
-                    if source.kind in source.name
-                    else f"other data ({source.name}, {source.kind})"
-                )
+                return f"other data: {source.described}"
         return ""
 
 

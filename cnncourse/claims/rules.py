@@ -136,7 +136,7 @@ class Within(_AgainstValue):
             furthest = max(abs(i.mean - t) for i, t in zip(intervals, targets, strict=True))
             measured = (
                 f"{reading.label}: {value_text([i.mean for i in intervals], 5)}{_unit(reading)}, "
-                f"at most {number_text(furthest, 2)} from the report"
+                f"at most {number_text(furthest, 2)} from {'the report' if self.reported else value_text(target, 5)}"
             )
         reaches = [self.tolerance * (abs(t) if self.relative else 1) + _SLACK * abs(t) for t in targets]
         bounds = [(t - reach, t + reach) for t, reach in zip(targets, reaches, strict=True)]
@@ -217,7 +217,7 @@ class Greater(_Leaf):
         # Without seeds there is no doubt left: equal is not greater.
         below = difference.high < self.by or (difference.low == difference.high and not (a.per_seed or b.per_seed))
         if below:
-            return Outcome("fails", f"{label} is not above {number_text(self.by)}", measured)
+            return Outcome("fails", f"“{label}” is not above {number_text(self.by)}", measured)
         return Outcome("undecided", _doubt(label, difference.n, [self.by]), measured)
 
 
@@ -438,11 +438,11 @@ def _one_of(
     pairs = list(zip(intervals, bounds, strict=True))
     states = [_inside(interval, *bound) for interval, bound in pairs]
     if "fails" in states:
-        return Outcome("fails", f"{reading.label} is not {wanted}", measured)
+        return Outcome("fails", f"“{reading.label}” is not {wanted}", measured)
     if "undecided" not in states:
         return Outcome("holds", measured=measured)
     if len(pairs) > 1 and reading.seeds != 1:
-        return Outcome("undecided", f"some intervals of {reading.label} reach beyond {wanted}", measured)
+        return Outcome("undecided", f"some intervals of “{reading.label}” reach beyond {wanted}", measured)
     ((interval, (low, high)), *_) = pairs
     limits = [bound for bound in (low, high) if interval.low <= bound <= interval.high]
     return Outcome("undecided", _doubt(reading.label, reading.seeds, limits), measured)
@@ -473,9 +473,9 @@ def _minus(a: str, b: str) -> str:
 
 def _doubt(label: str, seeds: int, limits: list[float]) -> str:
     if seeds < 2:
-        return f"{label}: one seed decides nothing"
+        return f"one seed decides nothing about “{label}”"
     # A bound carries a billionth of slack, which is nothing to show.
-    return f"the interval of {label} contains {' and '.join(number_text(limit, 6) for limit in limits)}"
+    return f"the interval of “{label}” contains {' and '.join(number_text(limit, 6) for limit in limits)}"
 
 
 def _exact(value: float) -> Interval:

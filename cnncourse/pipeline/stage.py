@@ -223,6 +223,7 @@ def _stage_notebook(project: Project, profile: str, edition: str, name: str, tar
     references = project.root / "book" / "references.bib"
     text = references.read_text(encoding="utf-8") if references.is_file() else ""
     keys = re.findall(r"^@\w+\{([^,\s]+),", text, re.MULTILINE)
+    pages = notebooks(project)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
@@ -231,7 +232,7 @@ def _stage_notebook(project: Project, profile: str, edition: str, name: str, tar
         if "injected-parameters" in tags and "remove-cell" not in tags:
             cell.metadata["tags"] = [*tags, "remove-cell"]
         if cell.cell_type == "markdown":
-            cell.source = with_notebook_links(with_citations(cell.source, keys), notebooks(project), name)
+            cell.source = with_notebook_links(with_citations(cell.source, keys), pages, name)
         else:
             _fold_long_code(cell)
     lighten(notebook, project.build / "figures")
