@@ -21,6 +21,7 @@ FILLS = {  # kind of a layer -> colour in seaborn's palette, hatch
     "fully connected": (1, "xx"),
 }
 MOST_LABELS = 24  # boxes; more leave no room for text in them
+MOST_LEVEL = 7  # boxes with level text; in more it stands upright
 
 
 def network(
@@ -35,7 +36,7 @@ def network(
 
     The height of a box grows with the logarithm of the map that its layer gives; a number below says where that map
     gets another size. Up to 24 layers are labelled with window and channels. Batch normalisation and activations are
-    left out.
+    left out. The letters suit axes of 6 to 8 inches.
 
     Parameters
     ----------
@@ -73,9 +74,10 @@ def network(
         raise CourseError(f"The network has no layers in {part!r}.", "Choose a part such as 'features.layer1'.")
     ax = ax or plt.gca()
     colours = sns.color_palette("colorblind")
-    heights = [np.log2(row.output[-1] if len(row.output) == 3 else 1) + 1.5 for _, _, row in layers]
+    heights = [np.log2(row.output[-1] if len(row.output) == 3 else 1) + 2.5 for _, _, row in layers]
     top = max(heights) / 2
     labelled = len(layers) <= MOST_LABELS
+    upright = 0 if len(layers) <= MOST_LEVEL else 90
     ax.plot([-0.8, len(layers) - 0.2], [0, 0], color="0.5", linewidth=1, zorder=0)
     size = None
     for i, ((_, fill, row), height) in enumerate(zip(layers, heights, strict=True)):
@@ -87,10 +89,10 @@ def network(
         )
         if labelled:
             box = dict(facecolor="white", edgecolor="none", pad=0.8, alpha=0.85)
-            ax.text(i, 0, _label(row), rotation=90, ha="center", va="center", fontsize=8, bbox=box)
+            ax.text(i, 0, _label(row), rotation=upright, ha="center", va="center", fontsize=10, bbox=box)
         here = row.output[-1] if len(row.output) == 3 else None
         if here != size and here is not None:
-            ax.text(i - width / 2, -top - 0.25, f"{here}x{here}", ha="left", va="top", fontsize=8)
+            ax.text(i - width / 2, -top - 0.25, f"{here}x{here}", ha="left", va="top", fontsize=10 if labelled else 9)
         size = here
     places = [name for name, _, _ in layers]
     seen = set()
@@ -107,16 +109,16 @@ def network(
         line = ax.plot(x, y, color="0.15", linewidth=1.2 if labelled else 0.7)[0]
         if not same:
             line.set_dashes((3, 1.5))
-        seen.add("identity shortcut" if same else "shortcut with another shape")
+        seen.add("identity shortcut" if same else "shortcut to another shape")
         if labelled:
             ring = dict(boxstyle="circle,pad=0.1", facecolor="white", edgecolor="0.15", linewidth=0.8)
-            ax.text(last, 0, "+", ha="center", va="center", fontsize=7, weight="bold", bbox=ring)
+            ax.text(last, 0, "+", ha="center", va="center", fontsize=8, weight="bold", bbox=ring)
     used = [fill for fill in FILLS if fill in {fill for _, fill, _ in layers}]
     handles = [Patch(facecolor=colours[FILLS[f][0]], hatch=FILLS[f][1], edgecolor="0.35", label=f) for f in used]
-    for text, style in (("identity shortcut", "-"), ("shortcut with another shape", "--")):
+    for text, style in (("identity shortcut", "-"), ("shortcut to another shape", "--")):
         if text in seen:
             handles += (plt.Line2D([], [], color="0.15", linestyle=style, label=text),)
-    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False, fontsize=8)
+    ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False, fontsize=10)
     ax.set(xlim=(-1, len(layers)), ylim=(-top - 0.8, top + 1.2))
     ax.set_axis_off()
     return ax
