@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 from nbformat import v4
 from typer.testing import CliRunner
 
@@ -274,6 +275,29 @@ def test_traces_of_the_execution_are_removed_and_the_injected_cell_is_hidden(tin
 def test_a_bibliography_key_becomes_a_citation_and_other_code_stays(tiny):
     publish(tiny, "01_first", v4.new_markdown_cell("Read `glorot2010`; call `relu`.\n\n```\nsay `glorot2010`\n```"))
     assert staged(tiny).cells[1].source == "Read {cite:t}`glorot2010`; call `relu`.\n\n```\nsay `glorot2010`\n```"
+
+
+def test_the_table_of_contents_numbers_the_notebooks_and_keeps_other_titles(tiny):
+    path = tiny.root / "_toc.yml"
+    path.write_text(path.read_text().replace("- file: book/words", "- file: book/words\n    title: Some words"))
+    staged(tiny)
+    chapters = yaml.safe_load((tiny.root / "stage" / "_toc.yml").read_text())["chapters"]
+    assert [chapter.get("title") for chapter in chapters] == ["01 Notebook 01_first", "Some words", None]
+
+
+def test_set_up_and_long_code_are_folded_and_exercises_are_not(tiny):
+    long = "\n".join(f"x = {n}" for n in range(staging.LONG_CODE + 1))
+    cells = [executed("import torch"), executed(long), executed("x = 1"), *exercise(region=long)]
+    cells[0]["id"] = "setup"
+    publish(tiny, "01_first", *cells)
+    for edition in staging.EDITIONS:
+        setup, folded, short, *rest = staged(tiny, edition=edition).cells[1:]
+        assert setup.metadata["mystnb"]["code_prompt_show"] == "Set-up: imports, data, settings (1 line)"
+        assert folded.metadata["mystnb"]["code_prompt_show"] == "The code of this step (41 lines)"
+        assert [cell.metadata.get("tags") for cell in (setup, folded)] == [["hide-input"]] * 2
+        assert "tags" not in short.metadata
+        assert not any("hide-input" in cell.metadata.get("tags", []) for cell in rest)
+        shutil.rmtree(tiny.root / "stage")
 
 
 def test_a_notebook_without_a_title_is_named(tiny):

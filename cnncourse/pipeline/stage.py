@@ -251,7 +251,7 @@ def _fold_long_code(cell: NotebookNode) -> None:
     what = "Set-up: imports, data, settings" if setup else "The code of this step"
     cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
     cell.metadata["mystnb"] = cell.metadata.get("mystnb", {}) | {
-        "code_prompt_show": f"{what} ({lines} lines)",
+        "code_prompt_show": f"{what} ({lines} line{'s' if lines > 1 else ''})",
         "code_prompt_hide": what,
     }
 
