@@ -1,4 +1,4 @@
-"""Fixtures for tests that execute notebooks: small courses in a folder of their own."""
+"""Fixtures that several files share: small courses in a folder of their own, axes to draw on."""
 
 from __future__ import annotations
 
@@ -43,3 +43,13 @@ def new_course(tmp_path_factory) -> Callable[[], tuple[Project, AddNotebook]]:
         return project, add
 
     return make
+
+
+@pytest.fixture
+def ax():
+    """Axes of a figure that is closed after the test."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)

@@ -13,14 +13,6 @@ from cnncourse import plotting
 from cnncourse.errors import CourseError
 from cnncourse.statistics import mean_interval
 
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
-
-
 CURVES = {"small rate": {0: [3.0, 2.0, 1.0], 1: [3.2, 2.4, 1.6]}, "large rate": {0: [1.0, 0.5], 1: [1.4, 0.7]}}
 
 

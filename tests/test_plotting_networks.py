@@ -5,18 +5,10 @@ import pytest
 import torch
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 from cnncourse import plotting
 from cnncourse.errors import CourseError
 from cnncourse.models import create
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    plt.close(figure)
 
 
 def texts(ax):
