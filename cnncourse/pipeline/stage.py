@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cnncourse.errors import CourseError
 from cnncourse.pipeline.exercises import BEGIN
 from cnncourse.pipeline.figures import lighten
+from cnncourse.pipeline.page_assets import share_assets
 from cnncourse.pipeline.page_links import with_citations, with_notebook_links
 from cnncourse.project import Project
 from cnncourse.results import Results
@@ -236,6 +237,7 @@ def _stage_notebook(project: Project, profile: str, edition: str, name: str, tar
         else:
             _fold_long_code(cell)
     lighten(notebook, project.build / "figures")
+    share_assets(notebook)
     title = _insert_below_title(notebook, provenance_note(results, published), name)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)
