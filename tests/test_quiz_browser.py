@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
 from pathlib import Path
 
 import nbformat
@@ -175,6 +177,29 @@ def open_page(chromium, course):
 
 
 WIDTHS = pytest.mark.parametrize("width", [360, 1440])
+
+
+def test_a_box_that_arrives_in_parts_is_prepared_when_it_is_whole(open_page, course):
+    """A slow connection ends in the middle of every box; by then the scripts of earlier boxes have run."""
+    text = (course / "_build/site/instructor/notebooks/01_page.html").read_text(encoding="utf-8")
+    pieces = re.split(r'(<div class="cnncourse-box cnncourse-(?:predict|slider|stepper|output-size)\b[^>]*>)', text)
+    assert len(pieces) == 11  # five boxes
+    boxes = [f'{piece}<script src="slow-{n}.js"></script>' if n % 2 else piece for n, piece in enumerate(pieces)]
+
+    def slow(route):
+        time.sleep(0.4)
+        route.fulfill(content_type="text/javascript", body="")
+
+    page = open_page()
+    page.route("**/01_page.html", lambda route: route.fulfill(content_type="text/html", body="".join(boxes)))
+    page.route("**/slow-*.js", slow)
+    page.reload()
+    ready = ".cnncourse-predict[data-ready], .cnncourse-slider[data-ready], .cnncourse-stepper[data-ready]"
+    expect(page.locator(f"{ready}, .cnncourse-output-size[data-ready]")).to_have_count(5)
+    second = page.locator(".cnncourse-predict").nth(1)
+    second.get_by_role("spinbutton").fill("4")
+    second.get_by_role("button", name="Commit").click()
+    expect(second.get_by_role("status")).to_contain_text("4 corners")
 
 
 # -- quiz ---------------------------------------------------------------------------------------------------------

@@ -191,7 +191,8 @@
   }
 
   window.cnncoursePredict = { start };
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   start();
-  setTimeout(start, 300); // JupyterLab runs a script before it attaches the output
+  // While a page is read, a later box may be there in part; JupyterLab runs a script before it attaches the output.
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else setTimeout(start, 300);
 })();

@@ -23,5 +23,7 @@
   }
   function start() { document.querySelectorAll(".cnncourse-slider:not([data-ready])").forEach(prepare); }
   start();
-  setTimeout(start, 300); // JupyterLab runs a script before it attaches the output
+  // While a page is read, a later box may be there in part; JupyterLab runs a script before it attaches the output.
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else setTimeout(start, 300);
 })();
