@@ -75,6 +75,11 @@ class TestFactsOfANotebook:
         assert (facts.writing, facts.reading, facts.minutes) == (20, 40, 60)
         assert facts.needs == "notebook 01"
 
+    def test_a_link_of_the_staged_page_is_no_part_of_a_fact(self, tmp_path):
+        head = HEAD.replace("notebook 01", "notebook [01](01_x.ipynb)")
+        assert head != HEAD
+        assert course_facts.read_notebook(notebook(tmp_path, markdown(head))).needs == "notebook 01"
+
     def test_a_silent_notebook_has_gaps_and_no_error(self, tmp_path):
         facts = course_facts.read_notebook(notebook(tmp_path, markdown("# Title")))
         assert (facts.title, facts.minutes, facts.difficulty, facts.needs) == ("Title", 0, "", "")
