@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnncourse.errors import CourseError
-from cnncourse.pipeline.exercises import BEGIN
+from cnncourse.pipeline.exercises import is_solution
 from cnncourse.pipeline.figures import lighten
 from cnncourse.pipeline.page_assets import share_assets
 from cnncourse.pipeline.page_links import with_citations, with_notebook_links
@@ -248,7 +248,7 @@ def _fold_long_code(cell: NotebookNode) -> None:
     """On a page, set-up and long code are a line that unfolds. An exercise is what the reader came for: it stays."""
     lines = cell.source.count("\n") + 1
     setup = cell.get("id") == "setup"
-    if BEGIN in cell.source or "NotImplementedError" in cell.source or not (setup or lines > LONG_CODE):
+    if is_solution(cell) or not (setup or lines > LONG_CODE):
         return
     what = "Set-up: imports, data, settings" if setup else "The code of this step"
     cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
